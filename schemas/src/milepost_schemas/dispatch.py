@@ -1,0 +1,14 @@
+"""The hint that a task is ready: `milepost.work.QUEUE[.high|.low]`, key: task id."""
+
+from uuid import UUID
+
+from milepost_schemas.base import Contract
+
+
+class Dispatch(Contract):
+    """A task was queued under this epoch. Losing, doubling or delaying the record changes nothing but latency."""
+
+    task: UUID
+    tenant: str
+    type: str
+    epoch: int

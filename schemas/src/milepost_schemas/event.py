@@ -1,0 +1,55 @@
+"""What happened to a task: `milepost.events`, key: root task id."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from milepost_schemas.base import Contract, Timestamp
+from milepost_schemas.position import Position
+
+
+class EventKind(StrEnum):
+    """Kinds of 02-relay: lifecycle, progress, and what handlers stream."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    STARTED = "started"
+    PROGRESS = "progress"
+    STEP = "step"
+    LOG = "log"
+    OUTPUT = "output"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    LEASE_LOST = "lease_lost"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it is the last of its task, unless a person retries that."""
+        return self in {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED}
+
+    @property
+    def patches(self) -> bool:
+        """Whether `data` is a patch of the task (and not something streamed beside it)."""
+        return self not in {EventKind.STEP, EventKind.LOG, EventKind.OUTPUT}
+
+
+class Event(Contract):
+    """One thing that happened, at one position.
+
+    `data` of a kind that patches holds members of the task with their new values: a task is the fold of its events.
+    """
+
+    task: UUID
+    tenant: str
+    root: UUID
+    at: Position
+    kind: EventKind
+    time: Timestamp = Field(description="For people. Order comes from `at` alone.")
+    data: dict[str, Any] = Field(default_factory=dict)
+    traceparent: str | None = Field(default=None, description="Of the task; travels as a record header.", exclude=True)

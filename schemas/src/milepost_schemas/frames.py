@@ -1,0 +1,152 @@
+"""Frames of the WebSocket subprotocol `milepost.v1` (docs/protocol.md), and its close codes."""
+
+from enum import Enum
+from typing import Annotated, Any, Literal, NamedTuple
+from uuid import UUID
+
+from pydantic import Field, TypeAdapter
+
+from milepost_schemas.base import Contract, Request
+from milepost_schemas.event import EventKind
+from milepost_schemas.position import Position
+
+SUBPROTOCOL = "milepost.v1"
+
+SubscriptionId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class _Close(NamedTuple):
+    code: int
+    text: str
+    reconnect: bool
+
+
+class CloseCode(Enum):
+    """Why the server closes. 4000-4499: reconnect and resume; 4500-4999: stop."""
+
+    DRAINING = _Close(4001, "draining", reconnect=True)
+    TOO_SLOW = _Close(4002, "too slow", reconnect=True)
+    TOKEN_EXPIRED = _Close(4003, "token expired", reconnect=True)
+    NO_PONG = _Close(4004, "no pong", reconnect=True)
+    BAD_TOKEN = _Close(4500, "bad token", reconnect=False)
+    PROTOCOL_VIOLATION = _Close(4501, "protocol violation", reconnect=False)
+    FORBIDDEN = _Close(4502, "forbidden", reconnect=False)
+    OVER_LIMIT = _Close(4503, "over a limit", reconnect=False)
+    NO_HELLO = _Close(4504, "no hello in time", reconnect=False)
+
+    @property
+    def code(self) -> int:
+        """The number on the wire."""
+        return self.value.code
+
+    @property
+    def text(self) -> str:
+        """The reason on the wire."""
+        return self.value.text
+
+
+def reconnects(code: int | None) -> bool:
+    """Whether a client comes back after this close code (None: the connection broke without one)."""
+    return code is None or not 4500 <= code <= 4999
+
+
+class Hello(Request):
+    """First frame of a client, within 5 s."""
+
+    t: Literal["hello"]
+    token: Annotated[str, Field(max_length=4096)]
+
+
+class Sub(Request):
+    """Watch one task; `from` is the last position the client has."""
+
+    t: Literal["sub"]
+    id: SubscriptionId
+    task: UUID
+    from_: Position | None = Field(default=None, alias="from")
+
+
+class Unsub(Request):
+    """Stop a subscription."""
+
+    t: Literal["unsub"]
+    id: SubscriptionId
+
+
+class Ping(Request):
+    """Either side may ask; the other answers with pong."""
+
+    t: Literal["ping"]
+
+
+class Pong(Request):
+    """Answer to ping."""
+
+    t: Literal["pong"]
+
+
+ClientFrame = Annotated[Hello | Sub | Unsub | Ping | Pong, Field(discriminator="t")]
+CLIENT_FRAME: TypeAdapter[Hello | Sub | Unsub | Ping | Pong] = TypeAdapter(ClientFrame)
+
+
+class Welcome(Contract):
+    """The hello was good."""
+
+    t: Literal["welcome"] = "welcome"
+    session: str
+    ping: float = Field(description="Seconds between the server's pings.")
+    max_subs: int
+
+
+class Snap(Contract):
+    """The whole task at a position. Replaces whatever the client had."""
+
+    t: Literal["snap"] = "snap"
+    id: SubscriptionId
+    at: Position
+    task: dict[str, Any]
+    reset: bool | None = Field(default=None, description="True: `from` could not be resumed; events were skipped.")
+    traceparent: str | None = None
+
+
+class Ev(Contract):
+    """An event. `prev`: position last sent to this subscription; another than the client's own means loss."""
+
+    t: Literal["ev"] = "ev"
+    id: SubscriptionId
+    task: UUID
+    at: Position
+    prev: Position | None
+    kind: EventKind
+    data: dict[str, Any]
+    merged: int | None = Field(default=None, description="So many earlier events were folded into this one.")
+    traceparent: str | None = None
+
+
+class End(Contract):
+    """The task is over; nothing follows for this subscription."""
+
+    t: Literal["end"] = "end"
+    id: SubscriptionId
+    at: Position
+    task: dict[str, Any]
+
+
+class Err(Contract):
+    """Something the client asked for cannot be done; the connection stays."""
+
+    t: Literal["err"] = "err"
+    id: SubscriptionId | None = None
+    code: str
+    message: str
+
+
+class Bye(Contract):
+    """The server is draining; reconnect after so many milliseconds."""
+
+    t: Literal["bye"] = "bye"
+    after: int
+
+
+ServerFrame = Annotated[Welcome | Snap | Ev | End | Err | Bye | Ping | Pong, Field(discriminator="t")]
+SERVER_FRAME: TypeAdapter[Welcome | Snap | Ev | End | Err | Bye | Ping | Pong] = TypeAdapter(ServerFrame)

@@ -1,0 +1,1 @@
+"""Milepost's HTTP service: validates, stores and answers at once."""

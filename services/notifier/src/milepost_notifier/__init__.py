@@ -1,0 +1,1 @@
+"""Milepost's relay: events from Kafka to browsers over WebSocket."""

@@ -1,0 +1,1 @@
+"""Milepost's worker: claims tasks, runs handlers, keeps their leases."""

@@ -1,0 +1,155 @@
+"""A Kafka producer that is rebuilt when the broker was away, and never blocks its callers."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from milepost.log.connection import connection
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost_schemas.cloudevents import Header
+
+log = get_logger("milepost.log.writer")
+
+UNACKED_LIMIT = 20_000
+"""Records handed in and not acknowledged; beyond it the writer takes no more."""
+STANDSTILL_S = 20.0
+
+
+class Record(NamedTuple):
+    """One record on its way. `on_ack` is called once, on the loop, when the broker has it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: list[Header]
+    on_ack: Callable[[], None] | None = None
+
+
+class Writer:
+    """Sends records in order of arrival; those not acknowledged when the producer fails are sent again by the next.
+
+    So a record may arrive twice, and readers must tell copies apart. While `ready` is false, `write` refuses:
+    callers then keep what only they hold, or drop what is just a hint.
+    """
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._queue: deque[Record] = deque()
+        self._unacked: dict[int, Record] = {}
+        self._count = 0
+        self._wake = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a producer is up as far as we know."""
+        return self._connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether `write` will take a record."""
+        return self._connected and len(self._queue) + len(self._unacked) < UNACKED_LIMIT
+
+    def write(self, record: Record) -> bool:
+        """Take a record to be sent; False, and nothing kept, while not `ready`."""
+        if not self.ready:
+            return False
+        self._queue.append(record)
+        self._idle.clear()
+        self._wake.set()
+        return True
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until all records are acknowledged; False if that took longer than `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Keep a producer up until cancelled; waits between attempts grow to 5 s, with jitter."""
+        attempt = 0
+        while True:
+            producer: Any = AIOKafkaProducer(
+                **connection(self._settings),
+                client_id=self._client_id,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=2,
+                max_batch_size=256 * 1024,
+                max_request_size=2 * 1024 * 1024,
+            )
+            try:
+                async with asyncio.timeout(15):
+                    await producer.start()
+                self._broken.clear()
+                self._connected = True
+                if attempt:
+                    log.info("Kafka producer is back", unacknowledged=len(self._unacked))
+                attempt = 0
+                await self._pump(producer)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the mend is a new producer
+                if attempt in {0, 5} or attempt % 60 == 0:
+                    log.warning("no Kafka producer; records wait or are left to the stealing path", error=repr(error))
+                attempt += 1
+            finally:
+                self._connected = False
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(3):
+                        await producer.stop()
+            await asyncio.sleep(jittered(attempt))
+
+    async def _pump(self, producer: Any) -> None:
+        again, self._unacked = list(self._unacked.values()), {}
+        self._queue.extendleft(reversed(again))
+        while True:
+            self._wake.clear()
+            while self._queue:
+                if self._broken.is_set():
+                    raise ConnectionError("the producer failed to deliver")
+                await self._send(producer, self._queue.popleft())
+            if self._broken.is_set():
+                raise ConnectionError("the producer failed to deliver")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
+
+    async def _send(self, producer: Any, record: Record) -> None:
+        self._count += 1
+        number = self._count
+        self._unacked[number] = record
+        try:
+            async with asyncio.timeout(STANDSTILL_S):
+                future = await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
+        except MessageSizeTooLargeError:
+            # Sending it again can only fail again; what it says is also in Postgres.
+            log.exception("record is too large for Kafka and was left out", topic=record.topic, size=len(record.value))
+            self._unacked.pop(number, None)
+            return
+        future.add_done_callback(lambda done: self._acked(number, done))
+
+    def _acked(self, number: int, done: "asyncio.Future[Any]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._broken.set()
+            self._wake.set()
+            return
+        record = self._unacked.pop(number, None)
+        if record is None:
+            return
+        if record.on_ack is not None:
+            record.on_ack()
+        if not self._unacked and not self._queue:
+            self._idle.set()

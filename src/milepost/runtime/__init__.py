@@ -1,0 +1,1 @@
+"""What every process of Milepost shares: settings, logs and traces, start and stop, batching."""

@@ -1,0 +1,88 @@
+"""Group commit: while one statement runs, what arrives is gathered for the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GroupCommit(Generic[T, R]):
+    """Turns many single calls into few batched ones without adding a wait.
+
+    `write(items)` gets 1..limit items and returns one result each, in order. At most `lanes` writes run at once; a
+    call that finds a free lane is written on the next turn of the loop, so a lonely item waits for nobody.
+    If a write of several items fails, each is tried alone, so that one bad item cannot fail its neighbours; a write
+    that raised for `transient` reasons is not repeated, its error goes to every caller.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int = 500,
+        lanes: int = 1,
+        transient: Callable[[Exception], bool] = lambda _error: True,
+    ) -> None:
+        self._write = write
+        self._limit = limit
+        self._free = lanes
+        self._transient = transient
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+
+    async def __call__(self, item: T) -> R:
+        """Write `item` with whoever else is waiting and return its own result; raises what the write raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._scheduled and self._free:
+            self._scheduled = True
+            loop.call_soon(self._begin)
+        return await future
+
+    async def drain(self) -> None:
+        """Wait until everything handed in is written or has failed."""
+        while self._running or self._waiting:
+            if self._running:
+                await asyncio.wait(set(self._running))
+            else:
+                await asyncio.sleep(0)
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        while self._free and self._waiting:
+            batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            self._free -= 1
+            task = asyncio.get_running_loop().create_task(self._commit(batch))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._free += 1
+        self._begin()
+
+    async def _commit(  # noqa: C901 - four ways a write can end, side by side
+        self, batch: list[tuple[T, asyncio.Future[R]]]
+    ) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - every caller gets it
+            if len(batch) > 1 and not self._transient(error):
+                for one in batch:
+                    await self._commit([one])
+                return
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        except BaseException:
+            for _, future in batch:
+                future.cancel()
+            raise
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

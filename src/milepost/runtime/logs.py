@@ -1,0 +1,52 @@
+"""Structured logs: JSON where a machine reads them, coloured lines on a terminal."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from milepost.runtime.settings import Settings
+
+
+def set_up_logs(settings: Settings, service: str) -> None:
+    """Send the logs of this process, ours and the libraries', to standard error in one format."""
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.EventRenamer("message"),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(event_key="message", colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    # aiokafka reports each refused connection at error level, several a second; /readyz and our own log say it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def get_logger(name: str) -> Any:
+    """Return a logger that carries `logger=name` and the task and trace bound in this context."""
+    return structlog.get_logger(logger=name)

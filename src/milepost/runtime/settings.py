@@ -1,0 +1,91 @@
+"""The settings of all services, from MILEPOST_* variables and, in development, a `.env` file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from milepost.errors import SettingsError
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+"""A list written with commas."""
+
+
+class Settings(BaseSettings):
+    """One reference for the api, the workers and the notifiers. Durations are seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MILEPOST_", env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://milepost@127.0.0.1:5432/milepost"), description="Postgres, as a URL."
+    )
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port with commas.")
+    redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics that migrate makes.")
+    kafka_partitions: int = Field(
+        default=8, ge=1, description="Partitions of work and event topics that migrate makes."
+    )
+    topic_prefix: str = Field(default="milepost", pattern=r"^[A-Za-z0-9._-]{1,60}$")
+
+    host: str = Field(default="127.0.0.1", description="Address the api and the notifier listen on.")
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    notifier_port: int = Field(default=8001, ge=0, le=65535, description="WebSocket.")
+    notifier_http_port: int = Field(default=8002, ge=0, le=65535, description="livez, readyz, metrics.")
+    url: str = Field(default="http://127.0.0.1:8000", description="Where clients reach the api.")
+    stream_url: str = Field(default="ws://127.0.0.1:8001/v1/stream", description="Where clients reach the notifier.")
+    allowed_origins: Words = Field(
+        default_factory=list, description="Origins of pages that may open a stream or call the api; exact."
+    )
+
+    api_key: SecretStr | None = Field(default=None, description="The one key of this installation (tenant default).")
+    tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Tenant of that key.")
+
+    tasks: Words = Field(default_factory=list, description="Modules with tasks, for workers.")
+    queues: Words = Field(default_factory=list, description="Queues a worker serves; empty: those of its tasks.")
+    concurrency: int = Field(default=16, ge=1, le=10_000, description="Tasks a worker process runs at once.")
+    lease: float = Field(default=15.0, gt=0, description="A claim that is not renewed for so long is taken back.")
+    renew: float = Field(default=5.0, gt=0, description="Claims are renewed this often.")
+    steal_after: float = Field(default=1.0, gt=0, description="Queued for longer: any free worker may take it.")
+    drain: float = Field(default=10.0, ge=0, description="After SIGTERM tasks have so long to end before release.")
+    retry_base: float = Field(default=1.0, gt=0, description="First retry waits up to this; it doubles from there.")
+    retry_cap: float = Field(default=300.0, gt=0, description="No retry waits longer.")
+
+    home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_renewal(self) -> "Settings":
+        if self.lease < 2 * self.renew:
+            raise ValueError(
+                f"MILEPOST_LEASE ({self.lease:g} s) must be at least twice MILEPOST_RENEW ({self.renew:g} s), "
+                "or one late renewal loses every running task"
+            )
+        return self
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the environment; `overrides` win. Raises SettingsError with one readable message."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            rows = []
+            for finding in error.errors(include_url=False, include_input=False):
+                name = "MILEPOST_" + str(finding["loc"][0]).upper() if finding["loc"] else "settings"
+                rows.append(f"  {name}: {finding['msg'].removeprefix('Value error, ')}")
+            raise SettingsError("These settings are not valid; nothing was started.\n" + "\n".join(rows)) from None
