@@ -9,7 +9,7 @@ class SettingsError(MilepostError):
     """Settings are missing, invalid or contradict each other. Nothing was started."""
 
 
-class Unavailable(MilepostError):  # noqa: N818 - the name callers see says a state, not a mistake
+class Unavailable(MilepostError):
     """A server Milepost depends on cannot be reached now. Nothing was accepted; trying again is safe."""
 
 
@@ -17,11 +17,11 @@ class TaskDefinitionError(MilepostError):
     """A function cannot be made a task, or two tasks share a name."""
 
 
-class Permanent(MilepostError):  # noqa: N818 - raised by handlers, reads as a verdict
+class Permanent(MilepostError):
     """Raised by a handler: trying again would end the same way. The task fails at once."""
 
 
-class RetryAfter(MilepostError):  # noqa: N818 - raised by handlers, reads as a request
+class RetryAfter(MilepostError):
     """Raised by a handler: try again, but not before `delay` seconds."""
 
     def __init__(self, delay: float, message: str = "") -> None:
@@ -29,7 +29,7 @@ class RetryAfter(MilepostError):  # noqa: N818 - raised by handlers, reads as a 
         self.delay = delay
 
 
-class Cancelled(MilepostError):  # noqa: N818 - a state
+class Cancelled(MilepostError):
     """Raised inside a handler that asked whether its task was cancelled: it was."""
 
 
@@ -37,11 +37,11 @@ class ClientError(MilepostError):
     """Base of what `milepost.Client` raises."""
 
 
-class Unreachable(ClientError):  # noqa: N818 - a state
+class Unreachable(ClientError):
     """The API or the notifier did not answer. Whether a submission got through is unknown: repeat it with its key."""
 
 
-class Refused(ClientError):  # noqa: N818 - a verdict
+class Refused(ClientError):
     """The API refused the request (RFC 9457). `status`, `type`, `detail` and `trace_id` say why."""
 
     def __init__(self, status: int, kind: str, detail: str, trace_id: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Refused(ClientError):  # noqa: N818 - a verdict
         self.trace_id = trace_id
 
 
-class TaskFailed(ClientError):  # noqa: N818 - a state
+class TaskFailed(ClientError):
     """The result of a task was asked for, and it failed or was cancelled. `task` is the task as the API shows it."""
 
     def __init__(self, message: str, task: object) -> None:

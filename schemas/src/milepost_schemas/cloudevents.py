@@ -32,17 +32,17 @@ class UndecodableError(ValueError):
     """A record that is not what its topic carries. The message says why; the record belongs on dead-letters."""
 
 
-def encode(
-    message: Contract, *, identity: str, source: str, subject: str, traceparent: str | None
-) -> tuple[bytes, list[Header]]:
-    """Return (value, headers) of a record.
+def headers_of(
+    model: type[Contract], *, identity: str, source: str, subject: str, traceparent: str | None
+) -> list[Header]:
+    """Return the headers of a record that carries a `model`.
 
     `identity` is the same for every copy of the same message; `source` is a URI reference naming the writer;
     `subject` is the task.
     """
     headers: list[Header] = [
         _SPEC_VERSION,
-        _CE_TYPES[type(message)],
+        _CE_TYPES[model],
         ("ce_id", identity.encode()),
         ("ce_source", source.encode()),
         ("ce_subject", subject.encode()),
@@ -50,7 +50,7 @@ def encode(
     ]
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))
-    return message.model_dump_json(exclude_none=True).encode(), headers
+    return headers
 
 
 def header(headers: Iterable[Header], name: str) -> str | None:

@@ -1,1 +1,40 @@
-"""Milepost: store."""
+"""Postgres: the owner of every task. SQL in `sql/`, tables in `migrations/`, one thin class over both."""
+
+from milepost.store.connection import open_pool
+from milepost.store.migrate import migrate, pending
+from milepost.store.records import (
+    CancelOutcome,
+    Claimed,
+    Filters,
+    Finish,
+    Held,
+    Moved,
+    NewTask,
+    Release,
+    Renewed,
+    Retry,
+    Submitted,
+    WorkerBeat,
+)
+from milepost.store.store import Store
+from milepost.store.view import task_view
+
+__all__ = [
+    "CancelOutcome",
+    "Claimed",
+    "Filters",
+    "Finish",
+    "Held",
+    "Moved",
+    "NewTask",
+    "Release",
+    "Renewed",
+    "Retry",
+    "Store",
+    "Submitted",
+    "WorkerBeat",
+    "migrate",
+    "open_pool",
+    "pending",
+    "task_view",
+]

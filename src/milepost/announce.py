@@ -1,0 +1,126 @@
+"""What leaves Postgres for Kafka: dispatch hints, events and completions, made from what was just committed."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from milepost.log.topics import Topics
+from milepost.log.writer import Record, Writer
+from milepost.store.records import PRIORITY_NAMES, Held
+from milepost.store.view import JSON_OPTIONS, task_view
+from milepost_schemas import CancelRequest, Completion, Dispatch, Event, EventKind, Position, Priority
+from milepost_schemas.cloudevents import headers_of
+
+TERMINAL_KINDS: Final = {
+    "succeeded": EventKind.SUCCEEDED,
+    "failed": EventKind.FAILED,
+    "cancelled": EventKind.CANCELLED,
+}
+_COMPLETION_MEMBERS: Final = (
+    "type", "queue", "state", "epoch", "attempt", "labels", "result", "error",
+    "created_at", "started_at", "finished_at",
+)  # fmt: skip
+
+
+class Announcer:
+    """Tells Kafka, and never waits.
+
+    While the broker is away hints are dropped (stealing finds the tasks), events are refused to their caller, and
+    completions stay in the outbox for whoever sweeps it.
+    """
+
+    def __init__(self, writer: Writer, topics: Topics, source: str, acknowledged: Callable[[Held], None]) -> None:
+        """`acknowledged` is called for each completion Kafka has, so that its outbox row can go."""
+        self._writer = writer
+        self._topics = topics
+        self._source = source
+        self._acknowledged = acknowledged
+
+    def dispatch(
+        self, task: UUID, tenant: str, type_: str, queue: str, priority: Priority, epoch: int, traceparent: str | None
+    ) -> None:
+        """Hint that a task was queued under `epoch`."""
+        name = str(task)
+        headers = headers_of(
+            Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
+        )
+        value = orjson.dumps({"task": name, "tenant": tenant, "type": type_, "epoch": epoch})
+        self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers))
+
+    def event(
+        self,
+        task: UUID,
+        tenant: str,
+        root: UUID,
+        at: Position,
+        kind: EventKind,
+        data: Mapping[str, Any],
+        traceparent: str | None,
+    ) -> bool:
+        """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments."""
+        name = str(task)
+        headers = headers_of(
+            Event, identity=f"{name}:{at[0]}:{at[1]}", source=self._source, subject=name, traceparent=traceparent
+        )
+        value = orjson.dumps(
+            {
+                "task": name,
+                "tenant": tenant,
+                "root": root,
+                "at": at,
+                "kind": kind,
+                "time": datetime.now(UTC),
+                "data": data,
+            },
+            option=JSON_OPTIONS,
+        )
+        return self._writer.write(Record(self._topics.events, root.bytes, value, headers))
+
+    def row_event(self, row: Any, kind: EventKind) -> bool:
+        """Send an event that shows a task's whole row, at the row's own position."""
+        at = Position(row["epoch"], row["seq"])
+        return self.event(row["id"], row["tenant"], row["root_id"], at, kind, task_view(row), row["traceparent"])
+
+    def queued(self, row: Any, kind: EventKind = EventKind.QUEUED) -> None:
+        """Tell of a task that was queued again: an event for watchers, a hint for workers."""
+        self.row_event(row, kind)
+        self.dispatch(
+            row["id"],
+            row["tenant"],
+            row["type"],
+            row["queue"],
+            PRIORITY_NAMES[row["priority"]],
+            row["epoch"],
+            row["traceparent"],
+        )
+
+    def ended(self, row: Any) -> None:
+        """Tell of a task that is over: the terminal event and the completion."""
+        self.row_event(row, TERMINAL_KINDS[row["state"]])
+        self.completion(row["id"], row["tenant"], row["root_id"], task_view(row), row["traceparent"])
+
+    def completion(self, task: UUID, tenant: str, root: UUID, view: Mapping[str, Any], traceparent: str | None) -> None:
+        """Send a completion; its outbox row goes when Kafka has it. `view` holds at least the members it shows."""
+        name, epoch = str(task), view["epoch"]
+        headers = headers_of(
+            Completion, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
+        )
+        body = {"task": name, "tenant": tenant, "root": root}
+        body |= {member: view[member] for member in _COMPLETION_MEMBERS if view.get(member) is not None}
+        held = Held(task, epoch)
+        value = orjson.dumps(body, option=JSON_OPTIONS)
+        self._writer.write(
+            Record(self._topics.completions, task.bytes, value, headers, lambda: self._acknowledged(held))
+        )
+
+    def cancel_request(self, task: UUID, tenant: str, traceparent: str | None) -> None:
+        """Tell the worker that runs a task, wherever it is, that it should stop."""
+        name = str(task)
+        headers = headers_of(
+            CancelRequest, identity=f"{name}:cancel", source=self._source, subject=name, traceparent=traceparent
+        )
+        value = orjson.dumps({"task": name, "tenant": tenant})
+        self._writer.write(Record(self._topics.control, task.bytes, value, headers))

@@ -1,0 +1,58 @@
+"""How we connect to Postgres, and which of its errors mean "not now"."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from milepost.errors import Unavailable
+from milepost.runtime.settings import Settings
+
+Pool = asyncpg.Pool
+Connection = Any
+"""asyncpg's Connection or the proxy its pool hands out; the stubs give them no common type."""
+
+_TRANSIENT = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same statement may well succeed in a moment (server away, failing over, out of connections)."""
+    return isinstance(error, (*_TRANSIENT, Unavailable))
+
+
+async def open_pool(settings: Settings, service: str, *, size: int = 8, statement_timeout_s: float = 5.0) -> Pool:
+    """Open a pool; no statement in it runs longer than `statement_timeout_s`.
+
+    Connections are made when first needed, so a database that is away does not keep a service from starting.
+    """
+    return await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=0,
+        max_size=size,
+        timeout=5.0,
+        command_timeout=statement_timeout_s + 1.0,
+        max_inactive_connection_lifetime=300.0,
+        server_settings={
+            "application_name": f"milepost-{service}",
+            "statement_timeout": str(int(statement_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": "10000",
+            # Statements with unnest are planned for any batch size; a plan for each call would cost more than it gains.
+            "plan_cache_mode": "force_generic_plan",
+            "jit": "off",
+        },
+    )

@@ -1,0 +1,20 @@
+-- release: running -> queued, by the worker of the epoch, which gives the attempt back
+-- finish: running -> cancelled, when somebody asked for that meanwhile
+with moved as (
+    update milepost.tasks as t
+    set state = case when t.cancel_requested_at is null then 'queued' else 'cancelled' end,
+        attempt = case when t.cancel_requested_at is null then greatest(t.attempt - 1, 0) else t.attempt end,
+        seq = r.seq, lease_until = null,
+        queued_at = now(), finished_at = case when t.cancel_requested_at is null then null else now() end
+    from unnest($1::uuid[], $2::int[], $3::int[]) as r (id, epoch, seq)
+    where t.id = r.id and t.epoch = r.epoch and t.state = 'running'
+    returning t.id, t.epoch, t.attempt, t.state, t.worker, t.started_at, t.finished_at
+),
+history as (
+    insert into milepost.attempts (task_id, epoch, attempt, outcome, worker, started_at)
+    select id, epoch, attempt, 'released', worker, started_at from moved where state = 'queued'
+),
+published as (
+    insert into milepost.outbox (task_id, epoch) select id, epoch from moved where state = 'cancelled'
+)
+select id, epoch, attempt, state, finished_at from moved

@@ -1,0 +1,19 @@
+-- claim: queued -> running, by a worker; new epoch
+-- The way for tasks whose dispatch record was lost, is late, or sits behind a busy worker.
+with ready as (
+    select t.id
+    from milepost.tasks as t
+    where t.state = 'queued' and t.queue = any($1::text[]) and t.type = any($2::text[])
+        and t.queued_at < now() - $5 * interval '1 second'
+        and (t.expires_at is null or t.expires_at > now())
+    order by t.priority, t.queued_at
+    limit $6
+    for no key update of t skip locked
+)
+update milepost.tasks as t
+set state = 'running', epoch = t.epoch + 1, seq = 0, attempt = t.attempt + 1, worker = $3, error = null,
+    progress = null, started_at = now(), lease_until = now() + $4 * interval '1 second'
+from ready
+where t.id = ready.id
+returning t.id, t.tenant, t.type, t.queue, t.epoch, t.attempt, t.max_attempts, t.timeout_s, t.payload,
+    t.labels, t.key, t.root_id, t.traceparent, t.started_at, t.created_at

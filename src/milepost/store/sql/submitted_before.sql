@@ -1,0 +1,3 @@
+select t.*
+from milepost.tasks as t
+join unnest($1::text[], $2::text[]) as k (tenant, idempotency_key) using (tenant, idempotency_key)

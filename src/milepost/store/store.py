@@ -1,0 +1,256 @@
+"""Every statement of Milepost, one method each. Batched ones take and return sequences in the same order."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from milepost.errors import Unavailable
+from milepost.store.connection import Pool, transient
+from milepost.store.records import (
+    PRIORITIES,
+    CancelOutcome,
+    Claimed,
+    Filters,
+    Finish,
+    Held,
+    Moved,
+    NewTask,
+    Release,
+    Renewed,
+    Retry,
+    Submitted,
+    WorkerBeat,
+)
+from milepost.store.view import position, task_view
+from milepost_schemas.position import Position
+from milepost_schemas.task import TaskState
+from milepost_schemas.worker import TypeInfo, WorkerInfo
+
+LIVE_S = 15.0
+"""A worker that has not been seen for so long is not shown as live."""
+
+
+@cache
+def sql(name: str) -> str:
+    """Return the text of `sql/NAME.sql`."""
+    return files("milepost.store").joinpath("sql", f"{name}.sql").read_text()
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _claimed(row: Any) -> Claimed:
+    return Claimed(*row.values())
+
+
+class Store:
+    """Postgres behind named methods.
+
+    Raises Unavailable when the database is away: nothing was written, or, if the connection broke in the middle, it
+    is unknown whether it was; every write here is safe to repeat.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
+        try:
+            return await self._pool.fetch(sql(name), *arguments)
+        except Exception as error:
+            if transient(error):
+                raise Unavailable(
+                    f"Postgres did not answer ({type(error).__name__}). Try again in a moment."
+                ) from error
+            raise
+
+    async def ping(self) -> None:
+        """Return if Postgres answers and takes writes. Raises Unavailable."""
+        try:
+            read_only = await self._pool.fetchval("show transaction_read_only", timeout=2)
+        except Exception as error:
+            raise Unavailable(f"Postgres did not answer ({type(error).__name__}).") from error
+        if read_only == "on":
+            raise Unavailable("Postgres takes no writes (a standby, or a demoted primary).")
+
+    # -- from the api
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted]:
+        """Store new tasks in one statement; see Submitted for idempotency keys that were used before."""
+        columns = _columns(
+            (
+                t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
+                t.labels, t.key, t.parent_id, t.root_id or t.id, t.traceparent, t.idempotency_key, t.fingerprint,
+                t.run_at, t.delay, t.expires_in,
+            )
+            for t in tasks
+        )  # fmt: skip
+        stored = {row["id"]: row for row in await self._fetch("submit", *columns)}
+        missing = [(t.tenant, t.idempotency_key) for t in tasks if t.id not in stored]
+        before: dict[tuple[str, str | None], Any] = {}
+        if missing:
+            rows = await self._fetch("submitted_before", *_columns(missing))
+            before = {(row["tenant"], row["idempotency_key"]): row for row in rows}
+        results = []
+        for t in tasks:
+            old = None if t.id in stored else before[t.tenant, t.idempotency_key]
+            row = stored[t.id] if old is None else old
+            results.append(Submitted(row["id"], TaskState(row["state"]), row["created_at"], row["due_at"], old))
+        return results
+
+    async def get(self, tenant: str, task: UUID) -> Any | None:
+        """Return the task's row; None if the tenant has no such task."""
+        rows = await self._fetch("get", tenant, task)
+        return rows[0] if rows else None
+
+    async def find(self, tenant: str, filters: Filters) -> list[Any]:
+        """Return rows, newest first."""
+        f = filters
+        labels = orjson.dumps(f.labels).decode() if f.labels else None
+        return await self._fetch(
+            "list", tenant, f.states, f.type, f.queue, labels, f.parent_id, f.created_from, f.created_before, f.after,
+            f.limit,
+        )  # fmt: skip
+
+    async def cancel(self, tenant: str, task: UUID) -> CancelOutcome | None:
+        """End a task that nobody runs, ask a running one to stop, leave a finished one; None: no such task."""
+        rows = await self._fetch("cancel", tenant, task)
+        return CancelOutcome(rows[0], rows[0]["moved"]) if rows else None
+
+    # -- from workers
+
+    async def claim(self, worker: UUID, lease_s: float, wanted: Sequence[Held]) -> list[Claimed]:
+        """Take those of `wanted` that are still queued under their epoch."""
+        return [_claimed(row) for row in await self._fetch("claim", *_columns(wanted), worker, lease_s)]
+
+    async def steal(
+        self, worker: UUID, lease_s: float, queues: list[str], types: list[str], older_than_s: float, limit: int
+    ) -> list[Claimed]:
+        """Take up to `limit` tasks that have been queued for longer than `older_than_s`."""
+        rows = await self._fetch("steal", queues, types, worker, lease_s, older_than_s, limit)
+        return [_claimed(row) for row in rows]
+
+    async def renew(self, lease_s: float, rows: Sequence[tuple[Held, int, str | None]]) -> list[Renewed]:
+        """Keep leases; each row is (held, last seq, progress as JSON text or None). Missing ones are lost."""
+        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows)
+        found = await self._fetch("renew", *columns, lease_s)
+        return [Renewed(Held(row["id"], row["epoch"]), row["cancel"]) for row in found]
+
+    async def finish(self, rows: Sequence[Finish]) -> list[Moved | None]:
+        """Write terminal states and their outbox rows; None for a task that has been fenced."""
+        columns = _columns((*r.held, r.seq, r.state, r.result, r.error, r.progress) for r in rows)
+        return self._moved(rows, await self._fetch("finish", *columns))
+
+    async def retry(self, rows: Sequence[Retry]) -> list[Moved | None]:
+        """Schedule next attempts; None for a task that has been fenced."""
+        columns = _columns((*r.held, r.seq, r.delay, r.error, r.progress) for r in rows)
+        return self._moved(rows, await self._fetch("retry", *columns))
+
+    async def release(self, rows: Sequence[Release]) -> list[Moved | None]:
+        """Give tasks back to their queue without counting the attempt; None for one that has been fenced."""
+        columns = _columns((*r.held, r.seq) for r in rows)
+        return self._moved(rows, await self._fetch("release", *columns))
+
+    @staticmethod
+    def _moved(asked: Sequence[Finish | Retry | Release], found: list[Any]) -> list[Moved | None]:
+        by_id = {
+            (row["id"], row["epoch"]): Moved(
+                TaskState(row["state"]), row.get("attempt"), row.get("due_at"), row.get("finished_at")
+            )
+            for row in found
+        }
+        return [by_id.get(r.held) for r in asked]
+
+    # -- passes any process may make
+
+    async def sweep(self, limit: int) -> list[Any]:
+        """Take back tasks whose lease ran out; return their rows after it."""
+        return await self._fetch("sweep", limit)
+
+    async def due(self, limit: int) -> list[Any]:
+        """Queue scheduled tasks whose time has come; return their rows after it."""
+        return await self._fetch("due", limit)
+
+    async def expire(self, limit: int) -> list[Any]:
+        """Fail tasks that were not started in time; return their rows after it."""
+        return await self._fetch("expire", limit)
+
+    async def next_due(self) -> float | None:
+        """Return seconds until `due` or `expire` has something to do (negative: now); None: nothing is scheduled."""
+        rows = await self._fetch("next_due")
+        seconds: float | None = rows[0][0]
+        return seconds
+
+    async def take_outbox(self, older_than_s: float, limit: int, hold_s: float = 30.0) -> list[Any]:
+        """Return rows of terminal tasks whose completion is overdue; nobody else gets them for `hold_s`."""
+        return await self._fetch("outbox_take", older_than_s, limit, hold_s)
+
+    async def delete_outbox(self, rows: Sequence[Held]) -> list[None]:
+        """Forget completions that Kafka acknowledged."""
+        await self._fetch("outbox_delete", *_columns(rows))
+        return [None] * len(rows)
+
+    # -- workers and types
+
+    async def beat(self, beat: WorkerBeat) -> None:
+        """Say that a worker is alive."""
+        b = beat
+        await self._fetch(
+            "worker_beat", b.id, b.name, b.host, b.pid, b.version, b.queues, b.types, b.slots, b.running, b.draining
+        )  # fmt: skip
+
+    async def gone(self, worker: UUID) -> None:
+        """Say that a worker ended; forgets also those not seen for an hour."""
+        await self._fetch("worker_gone", worker)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return live workers, oldest first."""
+        return [WorkerInfo.model_validate(dict(row)) for row in await self._fetch("workers", LIVE_S)]
+
+    async def announce(self, types: Sequence[TypeInfo]) -> None:
+        """Store what a worker can run; the last to speak is right."""
+        if not types:
+            return
+        rows = (
+            (
+                t.type, t.queue, t.max_attempts, t.timeout, t.isolation, t.description,
+                orjson.dumps(t.payload_schema).decode(),
+                None if t.result_schema is None else orjson.dumps(t.result_schema).decode(),
+            )
+            for t in sorted(types, key=lambda t: t.type)
+        )  # fmt: skip
+        await self._fetch("announce_types", *_columns(rows))
+
+    async def types(self) -> list[TypeInfo]:
+        """Return every type a worker has ever announced, by name."""
+        return [
+            TypeInfo(
+                type=row["type"],
+                queue=row["queue"],
+                max_attempts=row["max_attempts"],
+                timeout=row["timeout_s"],
+                isolation=row["isolation"],
+                description=row["description"],
+                payload_schema=orjson.loads(row["payload_schema"]),
+                result_schema=None if row["result_schema"] is None else orjson.loads(row["result_schema"]),
+                workers=row["workers"],
+            )
+            for row in await self._fetch("types", LIVE_S)
+        ]
+
+    # -- for the relay
+
+    async def task_view(self, tenant: str, task: UUID) -> tuple[dict[str, Any], Position] | None:
+        """Return a task as the API shows it and the position Postgres knows; None: no such task."""
+        row = await self.get(tenant, task)
+        return None if row is None else (task_view(row), position(row))
+
+    async def task_views(self, pairs: Sequence[tuple[str, UUID]]) -> list[tuple[dict[str, Any], Position]]:
+        """The same for many (tenant, task) in one statement; those that do not exist are left out."""
+        if not pairs:
+            return []
+        return [(task_view(row), position(row)) for row in await self._fetch("get_many", *_columns(pairs))]

@@ -1,0 +1,83 @@
+"""What a handler is given beside its payload."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from milepost.errors import Cancelled
+
+SENT_EVERY_S = 0.2
+"""Progress of a task leaves its worker at most this often; the first and the last always."""
+
+
+class ProgressSink(Protocol):
+    """Where progress goes. Called from whatever thread the handler runs in; must not block."""
+
+    def __call__(self, done: float, total: float | None, unit: str | None, message: str | None, /) -> None:
+        """Take one update."""
+
+
+@dataclass(slots=True)
+class Context:
+    """A running task, as its handler sees it. Safe to use from the thread the handler runs in.
+
+    `idempotency_key` is the same in every attempt of the task: hand it to outside systems that can tell repeats.
+    """
+
+    id: UUID
+    type: str
+    queue: str
+    tenant: str
+    attempt: int
+    max_attempts: int
+    labels: dict[str, str] = field(default_factory=dict)
+    trace_id: str | None = None
+    _sink: ProgressSink | None = None
+    _clock: Callable[[], float] = time.monotonic
+    _next_at: float = 0.0
+    _held: tuple[float, float | None, str | None, str | None] | None = None
+    _cancelled: bool = False
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable over attempts."""
+        return str(self.id)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked the task to stop, its time is over, or it is no longer ours: finish soon."""
+        return self._cancelled
+
+    def check(self) -> None:
+        """Raise Cancelled if the task should stop."""
+        if self._cancelled:
+            raise Cancelled("the task was asked to stop")
+
+    def progress(
+        self, done: float, total: float | None = None, *, unit: str | None = None, message: str | None = None
+    ) -> None:
+        """Say how far the task has come: `done` of `total` (None: unknown) `unit`s.
+
+        Cheap enough for a tight loop: between two updates that are sent, a call only remembers its arguments.
+        """
+        now = self._clock()
+        if now < self._next_at:
+            self._held = (done, total, unit, message)
+            return
+        self._next_at = now + SENT_EVERY_S
+        self._held = None
+        if self._sink is not None:
+            self._sink(done, total, unit, message)
+
+    def flush(self) -> None:
+        """Send the last progress if it was held back. The worker does this; handlers need not."""
+        held, self._held = self._held, None
+        if held is not None and self._sink is not None:
+            self._next_at = self._clock() + SENT_EVERY_S
+            self._sink(*held)
+
+    def cancel(self) -> None:
+        """Turn `cancelled` on. The worker does this."""
+        self._cancelled = True

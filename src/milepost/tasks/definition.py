@@ -1,0 +1,130 @@
+"""`@task`: how a function becomes a task type."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+
+from milepost.errors import TaskDefinitionError
+from milepost.tasks.context import Context
+from milepost_schemas.worker import TypeInfo
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Isolation = Literal["inline", "process"]
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """A task type: its handler and how it is to be run. `timeout_s` None is no limit, `memory` is bytes."""
+
+    type: str
+    handler: Callable[..., Any]
+    queue: str
+    max_attempts: int
+    timeout_s: float | None
+    isolation: Isolation
+    memory: int | None
+    payload: TypeAdapter[Any]
+    result: TypeAdapter[Any]
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the handler is a coroutine function; others run in threads."""
+        return inspect.iscoroutinefunction(self.handler)
+
+    @property
+    def origin(self) -> str:
+        """Where the handler is defined, for people."""
+        return f"{self.handler.__module__}.{self.handler.__qualname__}"
+
+    def info(self) -> TypeInfo:
+        """Return what a worker announces of it."""
+        doc = inspect.getdoc(self.handler)
+        return TypeInfo(
+            type=self.type,
+            queue=self.queue,
+            max_attempts=self.max_attempts,
+            timeout=self.timeout_s,
+            isolation=self.isolation,
+            description=doc.partition("\n")[0] if doc else None,
+            payload_schema=self.payload.json_schema(mode="validation"),
+            result_schema=self.result.json_schema(mode="serialization"),
+        )
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB)", text)
+    if match is None:
+        raise TaskDefinitionError(f"memory={text!r} is not a size; write for example '512MiB'.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def task(
+    type_: str,
+    *,
+    queue: str = "default",
+    max_attempts: int = 3,
+    timeout: timedelta | float | None = None,
+    isolation: Isolation = "inline",
+    memory: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a task type: `async def handler(ctx: Context, payload: Model) -> Result`.
+
+    The payload parameter and the result are pydantic models (or anything a TypeAdapter takes); a handler without a
+    payload parameter takes no payload. Plain functions run in a thread. `timeout` bounds one attempt, in seconds or
+    as a timedelta. `isolation="process"` runs each attempt in a process of its own, which `memory` ("512MiB") bounds.
+    The function itself stays as it is and can be called in a test. Raises TaskDefinitionError.
+    """
+    from milepost.tasks.registry import registry
+
+    if not _NAME.match(type_):
+        raise TaskDefinitionError(f"{type_!r} cannot name a task: letters, digits, '.', '_' and '-', up to 100.")
+    if not _NAME.match(queue):
+        raise TaskDefinitionError(f"{queue!r} cannot name a queue: letters, digits, '.', '_' and '-', up to 100.")
+    if max_attempts < 1:
+        raise TaskDefinitionError(f"{type_}: max_attempts is {max_attempts}; a task runs at least once.")
+    memory_bytes = _bytes(memory)
+    if memory_bytes is not None and isolation != "process":
+        raise TaskDefinitionError(f"{type_}: memory can only be limited with isolation='process'.")
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if seconds is not None and seconds <= 0:
+        raise TaskDefinitionError(f"{type_}: timeout is {seconds:g} s; it must be more than nothing.")
+
+    def define(handler: Callable[P, R]) -> Callable[P, R]:
+        payload, result = _types(type_, handler)
+        registry.add(
+            TaskDefinition(type_, handler, queue, max_attempts, seconds, isolation, memory_bytes, payload, result)
+        )
+        return handler
+
+    return define
+
+
+class _Nothing(BaseModel, extra="forbid"):
+    """The payload of a handler that takes none."""
+
+
+def _types(type_: str, handler: Callable[..., Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    parameters = list(inspect.signature(handler).parameters.values())
+    hints = get_type_hints(handler, include_extras=True)
+    if not parameters or len(parameters) > 2 or hints.get(parameters[0].name, Context) is not Context:
+        raise TaskDefinitionError(f"{type_}: a handler takes (ctx: Context) or (ctx: Context, payload: Model).")
+    payload: Any = _Nothing
+    if len(parameters) == 2:
+        try:
+            payload = hints[parameters[1].name]
+        except KeyError:
+            raise TaskDefinitionError(
+                f"{type_}: give the payload parameter a type, such as a pydantic model."
+            ) from None
+    return TypeAdapter(payload), TypeAdapter(hints.get("return", Any))

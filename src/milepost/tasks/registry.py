@@ -1,0 +1,51 @@
+"""The tasks a process knows."""
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+
+from milepost.errors import TaskDefinitionError
+from milepost.tasks.definition import TaskDefinition
+
+
+class Registry:
+    """Task definitions by type name."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[str, TaskDefinition] = {}
+
+    def add(self, definition: TaskDefinition) -> None:
+        """Add a definition. Raises TaskDefinitionError if another function has that name already."""
+        known = self._by_type.get(definition.type)
+        # Reloading a module in development defines the same function again: that replaces the old one.
+        if known is not None and known.origin != definition.origin:
+            raise TaskDefinitionError(
+                f"Two tasks are named {definition.type!r}: {known.origin} and {definition.origin}. Rename one."
+            )
+        self._by_type[definition.type] = definition
+
+    def get(self, type_: str) -> TaskDefinition | None:
+        """Return the definition of a type; None if this process does not know it."""
+        return self._by_type.get(type_)
+
+    def __iter__(self) -> Iterator[TaskDefinition]:
+        return iter(self._by_type.values())
+
+    def __len__(self) -> int:
+        return len(self._by_type)
+
+
+registry = Registry()
+"""Where `@task` puts what it defines, unless told otherwise."""
+
+
+def load(modules: Iterable[str]) -> Registry:
+    """Import modules for the tasks they define and return the registry. Raises TaskDefinitionError."""
+    for name in modules:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise TaskDefinitionError(
+                f"There is no module {error.name!r}, needed for tasks from {name!r}. "
+                "Is its package installed, or the folder you started in the right one?"
+            ) from error
+    return registry
