@@ -57,10 +57,10 @@ class Announcer:
         root: UUID,
         at: Position,
         kind: EventKind,
-        data: Mapping[str, Any],
+        data: Mapping[str, Any] | orjson.Fragment,
         traceparent: str | None,
     ) -> bool:
-        """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments."""
+        """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments, or be one."""
         name = str(task)
         headers = headers_of(
             Event, identity=f"{name}:{at[0]}:{at[1]}", source=self._source, subject=name, traceparent=traceparent
@@ -70,7 +70,7 @@ class Announcer:
                 "task": name,
                 "tenant": tenant,
                 "root": root,
-                "at": at,
+                "at": [at[0], at[1]],
                 "kind": kind,
                 "time": datetime.now(UTC),
                 "data": data,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -15,7 +15,8 @@ from milepost.runtime.settings import Settings
 
 log = get_logger("milepost.log.reader")
 
-Records = list[ConsumerRecord[bytes | None, bytes | None]]
+Consumed: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+Records: TypeAlias = list[Consumed]
 
 
 class Reader:
@@ -69,6 +70,17 @@ class Reader:
         """Return up to `limit` records, an empty list when none came in about `wait_s` seconds."""
         by_partition = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=limit)
         return [record for records in by_partition.values() for record in records]
+
+    async def read_in_order(self, lanes: Sequence[frozenset[str]], limit: int, wait_s: float) -> Records:
+        """The same, but records of an earlier lane (a set of topics) come before those of a later one."""
+        found: Records = []
+        assigned = self._consumer.assignment()
+        for lane in lanes:
+            partitions = [partition for partition in assigned if partition.topic in lane]
+            if partitions and len(found) < limit:
+                by_partition = await self._consumer.getmany(*partitions, timeout_ms=0, max_records=limit - len(found))
+                found += [record for records in by_partition.values() for record in records]
+        return found or await self.read(limit, wait_s)
 
     async def commit(self, records: Records) -> None:
         """Commit the offsets behind `records`. A failure is only logged: redelivery is harmless."""

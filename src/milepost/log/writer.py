@@ -135,13 +135,14 @@ class Writer:
             async with asyncio.timeout(STANDSTILL_S):
                 future = await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
         except MessageSizeTooLargeError:
-            # Sending it again can only fail again; what it says is also in Postgres.
-            log.exception("record is too large for Kafka and was left out", topic=record.topic, size=len(record.value))
-            self._unacked.pop(number, None)
+            self._leave_out(number)
             return
         future.add_done_callback(lambda done: self._acked(number, done))
 
     def _acked(self, number: int, done: "asyncio.Future[Any]") -> None:
+        if not done.cancelled() and isinstance(done.exception(), MessageSizeTooLargeError):
+            self._leave_out(number)
+            return
         if done.cancelled() or done.exception() is not None:
             self._broken.set()
             self._wake.set()
@@ -151,5 +152,15 @@ class Writer:
             return
         if record.on_ack is not None:
             record.on_ack()
+        self._rest()
+
+    def _leave_out(self, number: int) -> None:
+        """Give up a record that is too large: sending it again can only fail again, and Postgres has what it says."""
+        record = self._unacked.pop(number, None)
+        if record is not None:
+            log.error("record is too large for Kafka and was left out", topic=record.topic, size=len(record.value))
+        self._rest()
+
+    def _rest(self) -> None:
         if not self._unacked and not self._queue:
             self._idle.set()

@@ -48,5 +48,5 @@ def set_up_logs(settings: Settings, service: str) -> None:
 
 
 def get_logger(name: str) -> Any:
-    """Return a logger that carries `logger=name` and the task and trace bound in this context."""
-    return structlog.get_logger(logger=name)
+    """Return a logger that carries `module=name` and the task and trace bound in this context."""
+    return structlog.get_logger(module=name)

@@ -17,7 +17,7 @@ from milepost.store.records import (
     WorkerBeat,
 )
 from milepost.store.store import Store
-from milepost.store.view import task_view
+from milepost.store.view import new_task_view, task_view
 
 __all__ = [
     "CancelOutcome",
@@ -34,6 +34,7 @@ __all__ = [
     "Submitted",
     "WorkerBeat",
     "migrate",
+    "new_task_view",
     "open_pool",
     "pending",
     "task_view",

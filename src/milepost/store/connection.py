@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -35,6 +36,13 @@ def transient(error: BaseException) -> bool:
     return isinstance(error, (*_TRANSIENT, Unavailable))
 
 
+async def _plain_uuids(connection: Connection) -> None:
+    # asyncpg's own UUID is a subclass, which orjson does not write.
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", format="binary", encoder=lambda u: u.bytes, decoder=lambda data: UUID(bytes=data)
+    )
+
+
 async def open_pool(settings: Settings, service: str, *, size: int = 8, statement_timeout_s: float = 5.0) -> Pool:
     """Open a pool; no statement in it runs longer than `statement_timeout_s`.
 
@@ -47,6 +55,7 @@ async def open_pool(settings: Settings, service: str, *, size: int = 8, statemen
         timeout=5.0,
         command_timeout=statement_timeout_s + 1.0,
         max_inactive_connection_lifetime=300.0,
+        init=_plain_uuids,
         server_settings={
             "application_name": f"milepost-{service}",
             "statement_timeout": str(int(statement_timeout_s * 1000)),

@@ -64,6 +64,7 @@ class Claimed:
     tenant: str
     type: str
     queue: str
+    priority: int
     epoch: int
     attempt: int
     max_attempts: int

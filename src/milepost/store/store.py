@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 
 from milepost.errors import Unavailable
@@ -61,6 +62,8 @@ class Store:
     async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
         try:
             return await self._pool.fetch(sql(name), *arguments)
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+            raise Unavailable("The database lacks tables of this version. Run `milepost migrate`.") from error
         except Exception as error:
             if transient(error):
                 raise Unavailable(
@@ -81,13 +84,15 @@ class Store:
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted]:
         """Store new tasks in one statement; see Submitted for idempotency keys that were used before."""
+        # One order of keys for everybody: two batches that share keys would otherwise wait for each other's rows.
+        ordered = sorted(tasks, key=lambda t: (t.tenant, t.idempotency_key or ""))
         columns = _columns(
             (
                 t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
                 t.labels, t.key, t.parent_id, t.root_id or t.id, t.traceparent, t.idempotency_key, t.fingerprint,
                 t.run_at, t.delay, t.expires_in,
             )
-            for t in tasks
+            for t in ordered
         )  # fmt: skip
         stored = {row["id"]: row for row in await self._fetch("submit", *columns)}
         missing = [(t.tenant, t.idempotency_key) for t in tasks if t.id not in stored]
@@ -106,6 +111,11 @@ class Store:
         """Return the task's row; None if the tenant has no such task."""
         rows = await self._fetch("get", tenant, task)
         return rows[0] if rows else None
+
+    async def get_many(self, pairs: Sequence[tuple[str, UUID]]) -> list[Any | None]:
+        """Return the row of each (tenant, task), in that order; None where the tenant has no such task."""
+        found = {(row["tenant"], row["id"]): row for row in await self._fetch("get_many", *_columns(pairs))}
+        return [found.get(pair) for pair in pairs]
 
     async def find(self, tenant: str, filters: Filters) -> list[Any]:
         """Return rows, newest first."""

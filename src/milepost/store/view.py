@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from milepost.runtime.tracing import trace_id_of
-from milepost.store.records import PRIORITY_NAMES
+from milepost.store.records import PRIORITY_NAMES, NewTask, Submitted
 from milepost_schemas.position import Position
 from milepost_schemas.task import RESULT_INLINE_BYTES
 
@@ -45,6 +45,32 @@ def task_view(row: Any, *, with_result: bool = True) -> dict[str, Any]:
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
         "trace_id": trace_id_of(row["traceparent"]),
+    }
+
+
+def new_task_view(task: NewTask, submitted: Submitted) -> dict[str, Any]:
+    """Return what `task_view` would for the row that was just made of `task`, without reading it."""
+    return {
+        "id": submitted.id,
+        "type": task.type,
+        "queue": task.queue,
+        "priority": task.priority,
+        "state": submitted.state,
+        "attempt": 0,
+        "max_attempts": task.max_attempts,
+        "epoch": 0,
+        "labels": _json(task.labels),
+        "key": task.key,
+        "parent_id": task.parent_id,
+        "root_id": task.root_id or submitted.id,
+        "progress": None,
+        "result": None,
+        "error": None,
+        "created_at": submitted.created_at,
+        "due_at": submitted.due_at,
+        "started_at": None,
+        "finished_at": None,
+        "trace_id": trace_id_of(task.traceparent),
     }
 
 

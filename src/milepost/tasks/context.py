@@ -1,6 +1,7 @@
 """What a handler is given beside its payload."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,7 +38,9 @@ class Context:
     _sink: ProgressSink | None = None
     _clock: Callable[[], float] = time.monotonic
     _next_at: float = 0.0
-    _held: tuple[float, float | None, str | None, str | None] | None = None
+    # At most one update is held back. A deque, because its append and pop are atomic: the handler's thread puts, the
+    # worker's loop takes, and neither may lose the last update to the other.
+    _held: deque[tuple[float, float | None, str | None, str | None]] = field(default_factory=lambda: deque(maxlen=1))
     _cancelled: bool = False
 
     @property
@@ -64,18 +67,24 @@ class Context:
         """
         now = self._clock()
         if now < self._next_at:
-            self._held = (done, total, unit, message)
+            self._held.append((done, total, unit, message))
             return
         self._next_at = now + SENT_EVERY_S
-        self._held = None
+        self._held.clear()
         if self._sink is not None:
             self._sink(done, total, unit, message)
 
-    def flush(self) -> None:
-        """Send the last progress if it was held back. The worker does this; handlers need not."""
-        held, self._held = self._held, None
-        if held is not None and self._sink is not None:
-            self._next_at = self._clock() + SENT_EVERY_S
+    def flush(self, *, final: bool = False) -> None:
+        """Send the update that was held back, if its time has come or it is `final`. The worker does this."""
+        now = self._clock()
+        if not self._held or (now < self._next_at and not final):
+            return
+        try:
+            held = self._held.popleft()
+        except IndexError:
+            return
+        self._next_at = now + SENT_EVERY_S
+        if self._sink is not None:
             self._sink(*held)
 
     def cancel(self) -> None:

@@ -34,11 +34,16 @@ class TaskDefinition:
     memory: int | None
     payload: TypeAdapter[Any]
     result: TypeAdapter[Any]
+    takes_payload: bool = True
 
     @property
     def asynchronous(self) -> bool:
         """Whether the handler is a coroutine function; others run in threads."""
         return inspect.iscoroutinefunction(self.handler)
+
+    def arguments(self, context: Context, payload: Any) -> tuple[Any, ...]:
+        """Return what the handler is called with."""
+        return (context, payload) if self.takes_payload else (context,)
 
     @property
     def origin(self) -> str:
@@ -103,7 +108,18 @@ def task(
     def define(handler: Callable[P, R]) -> Callable[P, R]:
         payload, result = _types(type_, handler)
         registry.add(
-            TaskDefinition(type_, handler, queue, max_attempts, seconds, isolation, memory_bytes, payload, result)
+            TaskDefinition(
+                type=type_,
+                handler=handler,
+                queue=queue,
+                max_attempts=max_attempts,
+                timeout_s=seconds,
+                isolation=isolation,
+                memory=memory_bytes,
+                payload=TypeAdapter(_Nothing if payload is None else payload),
+                result=TypeAdapter(result),
+                takes_payload=payload is not None,
+            )
         )
         return handler
 
@@ -114,12 +130,13 @@ class _Nothing(BaseModel, extra="forbid"):
     """The payload of a handler that takes none."""
 
 
-def _types(type_: str, handler: Callable[..., Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+def _types(type_: str, handler: Callable[..., Any]) -> tuple[Any, Any]:
+    """Return the annotations of payload (None: the handler takes none) and result."""
     parameters = list(inspect.signature(handler).parameters.values())
     hints = get_type_hints(handler, include_extras=True)
     if not parameters or len(parameters) > 2 or hints.get(parameters[0].name, Context) is not Context:
         raise TaskDefinitionError(f"{type_}: a handler takes (ctx: Context) or (ctx: Context, payload: Model).")
-    payload: Any = _Nothing
+    payload: Any = None
     if len(parameters) == 2:
         try:
             payload = hints[parameters[1].name]
@@ -127,4 +144,4 @@ def _types(type_: str, handler: Callable[..., Any]) -> tuple[TypeAdapter[Any], T
             raise TaskDefinitionError(
                 f"{type_}: give the payload parameter a type, such as a pydantic model."
             ) from None
-    return TypeAdapter(payload), TypeAdapter(hints.get("return", Any))
+    return payload, hints.get("return", Any)

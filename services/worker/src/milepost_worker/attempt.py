@@ -1,0 +1,186 @@
+"""One claimed task, from the claim to an outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from milepost.runtime.logs import get_logger
+from milepost.runtime.tracing import span, trace_id_of
+from milepost.store import Claimed, Held
+from milepost.tasks.context import Context
+from milepost.tasks.definition import TaskDefinition
+from milepost_schemas import EventKind
+from milepost_worker.execution.inline import CoroutineJob, ThreadJob
+from milepost_worker.execution.job import Job
+from milepost_worker.execution.process import Progress
+from milepost_worker.outcome import Dropped, Outcome, Stopped, ended, refused_payload
+from milepost_worker.trail import EventSink, Trail
+
+log = get_logger("milepost.worker.attempt")
+
+GRACE_S = 5.0
+"""Between asking a handler to stop and ending it, or leaving alone what cannot be ended."""
+
+
+class StopReason(Enum):
+    """Why an attempt was stopped from outside."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease lost"
+    RELEASED = "released"
+
+
+class Runners:
+    """What jobs run on: shared by all attempts of a worker."""
+
+    def __init__(
+        self,
+        thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob],
+        process: Callable[[dict[str, object], int | None, Progress], Awaitable[Job]],
+    ) -> None:
+        self.thread = thread
+        self.process = process
+
+
+class Attempt:
+    """A claimed task while it is ours. `lease_until` is by the loop's own clock."""
+
+    def __init__(
+        self, claimed: Claimed, definition: TaskDefinition, runners: Runners, sink: EventSink, lease_until: float
+    ) -> None:
+        self.claimed = claimed
+        self.definition = definition
+        self.lease_until = lease_until
+        self._runners = runners
+        self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
+        self.settling = False
+        """Whether the handler is done with and the outcome is on its way to Postgres."""
+        self._stopped: asyncio.Future[StopReason] = self._loop.create_future()
+        self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
+        self.trail.add(
+            EventKind.STARTED,
+            {
+                "state": "running",
+                "epoch": claimed.epoch,
+                "attempt": claimed.attempt,
+                "started_at": claimed.started_at,
+                "finished_at": None,
+                "due_at": None,
+                "progress": None,
+                "error": None,
+            },
+        )
+        self.context = Context(
+            id=claimed.id,
+            type=claimed.type,
+            queue=claimed.queue,
+            tenant=claimed.tenant,
+            attempt=claimed.attempt,
+            max_attempts=claimed.max_attempts,
+            labels=orjson.loads(claimed.labels),
+            trace_id=trace_id_of(claimed.traceparent),
+            _sink=self._progress,
+        )
+
+    @property
+    def id(self) -> UUID:
+        """Of the task."""
+        return self.claimed.id
+
+    @property
+    def held(self) -> Held:
+        """What every write about it names."""
+        return self.claimed.held
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds it may take: what the submitter said, else what the type says."""
+        return self.claimed.timeout_s if self.claimed.timeout_s is not None else self.definition.timeout_s
+
+    @property
+    def reason(self) -> StopReason | None:
+        """Why it was stopped from outside; None if it was not."""
+        return self._stopped.result() if self._stopped.done() else None
+
+    def stop(self, reason: StopReason) -> None:
+        """Ask the handler to end; the first reason counts."""
+        if self._stopped.done():
+            return
+        if reason is StopReason.CANCELLED:
+            self.trail.add(EventKind.CANCELLING, {})
+        self.context.cancel()
+        self._stopped.set_result(reason)
+
+    async def run(self) -> Outcome:
+        """Run the handler to an outcome. Never raises for what a handler does."""
+        structlog.contextvars.bind_contextvars(
+            task=str(self.id), type=self.claimed.type, epoch=self.claimed.epoch, trace_id=self.context.trace_id
+        )
+        try:
+            payload = self.definition.payload.validate_json(self.claimed.payload)
+        except ValidationError as error:
+            return refused_payload(error)
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": self.claimed.queue,
+            "milepost.task.id": str(self.id),
+            "milepost.task.type": self.claimed.type,
+            "milepost.task.attempt": self.claimed.attempt,
+        }
+        with span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes):
+            return await self._supervise(await self._start(payload))
+
+    async def _start(self, payload: object) -> Job:
+        if self.definition.isolation == "process":
+            c = self.claimed
+            job = {
+                "id": str(c.id),
+                "type": c.type,
+                "queue": c.queue,
+                "tenant": c.tenant,
+                "attempt": c.attempt,
+                "max_attempts": c.max_attempts,
+                "labels": self.context.labels,
+                "trace_id": self.context.trace_id,
+                "payload": c.payload,
+            }
+            return await self._runners.process(job, self.definition.memory, self._progress)
+        arguments = self.definition.arguments(self.context, payload)
+        if self.definition.asynchronous:
+            return CoroutineJob(self.definition, arguments)
+        return self._runners.thread(self.definition, arguments)
+
+    async def _supervise(self, job: Job) -> Outcome:
+        finished, stopped = job.finished, self._stopped
+        either: set[asyncio.Future[Any]] = {finished, stopped}
+        await asyncio.wait(either, timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if finished.done() and not stopped.done():
+            self.context.flush(final=True)
+            return finished.result()
+        self.context.cancel()
+        job.ask_to_stop()
+        await asyncio.wait({finished}, timeout=GRACE_S)
+        if not finished.done():
+            job.end()
+            await asyncio.wait({finished}, timeout=1.0)
+        if not finished.done():
+            log.warning("the handler does not end; the task goes on without it", handler=self.definition.origin)
+        self.context.flush(final=True)
+        if not stopped.done():
+            return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
+        return Stopped() if stopped.result() is StopReason.CANCELLED else Dropped()
+
+    def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
+        if self.definition.isolation == "process" or self.definition.asynchronous:
+            self.trail.add_progress(done, total, unit, message)
+        else:
+            self._loop.call_soon_threadsafe(self.trail.add_progress, done, total, unit, message)

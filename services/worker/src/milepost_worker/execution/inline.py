@@ -1,0 +1,71 @@
+"""Handlers that share the worker's process: coroutines on its loop, plain functions in its threads."""
+
+import asyncio
+from concurrent.futures import Executor
+from typing import Any
+
+from milepost.tasks.definition import TaskDefinition
+from milepost_worker.execution.job import RESULT_BYTES
+from milepost_worker.outcome import Failed, Succeeded, ended, failure
+
+
+def encode_result(definition: TaskDefinition, value: Any) -> Succeeded | Failed:
+    """Return a handler's value as the outcome it makes: its JSON text, or why there is none."""
+    try:
+        text = definition.result.dump_json(value)
+    except Exception as error:  # noqa: BLE001 - any value may come back
+        return ended("InvalidResult", f"The result cannot be written as JSON: {error}", retryable=False)
+    if len(text) > RESULT_BYTES:
+        size = f"{len(text) / 2**20:.1f} MiB, more than {RESULT_BYTES // 2**20} MiB"
+        return ended("ResultTooLarge", f"The result is {size}. Store it elsewhere and return where.", retryable=False)
+    return Succeeded(text.decode())
+
+
+class CoroutineJob:
+    """A coroutine on the worker's loop. Stopping it cancels it; a handler that swallows that cannot be ended."""
+
+    def __init__(self, definition: TaskDefinition, arguments: tuple[Any, ...]) -> None:
+        self._definition = definition
+        self._arguments = arguments
+        self.finished: asyncio.Future[Succeeded | Failed] = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> Succeeded | Failed:
+        try:
+            value = await self._definition.handler(*self._arguments)
+        except asyncio.CancelledError:
+            return ended("Cancelled", "The handler was cancelled.")
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            return failure(error)
+        return encode_result(self._definition, value)
+
+    def ask_to_stop(self) -> None:
+        """Cancel the coroutine at its next await."""
+        self.finished.cancel()
+
+    def end(self) -> None:
+        """Cancel it once more; more cannot be done to a coroutine."""
+        self.finished.cancel()
+
+
+class ThreadJob:
+    """A plain function in a thread. It can only be asked; a thread that does not look cannot be ended."""
+
+    def __init__(self, definition: TaskDefinition, arguments: tuple[Any, ...], threads: Executor) -> None:
+        loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[Succeeded | Failed] = loop.run_in_executor(
+            threads, self._run, definition, arguments
+        )
+
+    @staticmethod
+    def _run(definition: TaskDefinition, arguments: tuple[Any, ...]) -> Succeeded | Failed:
+        try:
+            value = definition.handler(*arguments)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            return failure(error)
+        return encode_result(definition, value)
+
+    def ask_to_stop(self) -> None:
+        """Nothing beyond `Context.cancelled`."""
+
+    def end(self) -> None:
+        """Not possible for a thread."""

@@ -1,0 +1,21 @@
+"""What all ways of running a handler offer."""
+
+import asyncio
+from typing import Protocol
+
+from milepost_worker.outcome import Failed, Succeeded
+
+RESULT_BYTES = 16 * 1024 * 1024
+"""A handler that returns more fails its attempt: results are read over HTTP and kept in a row."""
+
+
+class Job(Protocol):
+    """A handler that was started. `finished` holds how it ended; it never holds an exception."""
+
+    finished: "asyncio.Future[Succeeded | Failed]"
+
+    def ask_to_stop(self) -> None:
+        """Make the handler end soon, in a way it can tidy up after. `Context.cancelled` is already on."""
+
+    def end(self) -> None:
+        """Make the handler end now, if that is possible at all."""

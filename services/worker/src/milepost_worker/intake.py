@@ -1,0 +1,141 @@
+"""The two ways a worker gets tasks: pushed by Kafka, stolen from Postgres."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from milepost.errors import Unavailable
+from milepost.log import Reader, Topics, ensure_topics
+from milepost.log.reader import Records
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.store import Claimed, Held, Store
+from milepost_schemas import Dispatch, Priority
+from milepost_schemas.cloudevents import UndecodableError, decode
+from milepost_worker.identity import Identity
+from milepost_worker.running import Running
+
+log = get_logger("milepost.worker.intake")
+
+IDLE_WAIT_S = 0.25
+COMMIT_EVERY_S = 0.5
+
+Start = Callable[[Sequence[Claimed], float], None]
+"""Begins attempts; the second argument is the loop time until which their leases surely hold."""
+Refuse = Callable[[Records, str], None]
+
+
+class Intake:
+    """Claims tasks while there are free slots, until told to stop."""
+
+    def __init__(
+        self, settings: Settings, identity: Identity, store: Store, running: Running, start: Start, undecodable: Refuse
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._store = store
+        self._running = running
+        self._start = start
+        self._undecodable = undecodable
+        topics = Topics(settings.topic_prefix)
+        self._lanes = [frozenset(topics.work(queue, lane) for queue in identity.queues) for lane in Priority]
+        every = [topic for lane in self._lanes for topic in sorted(lane)]
+        self._reader = Reader(settings, identity.name, every, group=f"{topics.prefix}-workers")
+        self._types = frozenset(identity.types)
+        self._idle = True
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether work topics are being read."""
+        return self._reader.connected
+
+    def close(self) -> None:
+        """Claim nothing more, from now on."""
+        self._closed = True
+
+    async def push(self) -> None:
+        """Read work topics and claim what they hint at. Raises when the consumer fails; run it again then."""
+        await ensure_topics(self._settings, self._identity.queues)
+        self._idle = True
+        loop = asyncio.get_running_loop()
+        async with self._reader.open():
+            log.info("reading work topics", queues=self._identity.queues)
+            uncommitted: Records = []
+            committed_at = loop.time()
+            while not self._closed:
+                await self._running.has_free()
+                records = await self._reader.read_in_order(self._lanes, self._running.free, IDLE_WAIT_S)
+                self._idle = not records
+                if records:
+                    await self._claim(records)
+                    uncommitted += records
+                if uncommitted and (not records or loop.time() - committed_at > COMMIT_EVERY_S):
+                    # Late on purpose: a hint that is read again finds its epoch gone and is skipped.
+                    await self._reader.commit(uncommitted)
+                    uncommitted.clear()
+                    committed_at = loop.time()
+
+    async def _claim(self, records: Records) -> None:
+        wanted = {}
+        for record in records:
+            try:
+                hint = decode(Dispatch, record.value, record.headers)
+            except UndecodableError as error:
+                self._undecodable([record], str(error))
+                continue
+            if hint.type in self._types:
+                wanted[hint.task] = Held(hint.task, hint.epoch)
+        if not wanted:
+            return
+        slots = self._running.reserve(len(wanted))
+        tries = 0
+        try:
+            while not self._closed:
+                sent_at = asyncio.get_running_loop().time()
+                try:
+                    claimed = await self._store.claim(
+                        self._identity.id, self._settings.lease, list(wanted.values())[:slots]
+                    )
+                except Unavailable as error:
+                    # If the claim did get through, its leases run out and the tasks come back by the sweep.
+                    log.warning("Postgres is away; hints are kept", error=str(error), hints=len(wanted))
+                    await asyncio.sleep(jittered(tries))
+                    tries += 1
+                    continue
+                self._start(claimed, sent_at + self._settings.lease)
+                return
+        finally:
+            self._running.unreserve(slots)
+
+    async def steal(self) -> None:
+        """Take what has been queued for long while there is nothing to read; runs until told to stop."""
+        pause = self._settings.steal_after / 2
+        while not self._closed:
+            await self._running.has_free()
+            got = 0
+            if self._idle or not self._reader.connected:
+                got = await self._steal_once()
+            if got == 0 or self._running.free > 0:
+                await asyncio.sleep(jittered(1, base=pause, cap=pause * 2))
+
+    async def _steal_once(self) -> int:
+        slots = self._running.reserve(self._running.free)
+        if slots == 0:
+            return 0
+        try:
+            sent_at = asyncio.get_running_loop().time()
+            claimed = await self._store.steal(
+                self._identity.id,
+                self._settings.lease,
+                self._identity.queues,
+                self._identity.types,
+                self._settings.steal_after,
+                slots,
+            )
+            if claimed:
+                log.info("took queued tasks from Postgres", tasks=len(claimed))
+                self._start(claimed, sent_at + self._settings.lease)
+            return len(claimed)
+        finally:
+            self._running.unreserve(slots)

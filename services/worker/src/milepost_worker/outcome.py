@@ -1,0 +1,78 @@
+"""How an attempt ended, before anybody decided what follows from it."""
+
+import traceback
+from dataclasses import dataclass
+
+import orjson
+from pydantic import ValidationError
+
+from milepost.errors import Permanent, RetryAfter
+from milepost_schemas import TaskError
+
+MESSAGE_CHARS = 2_000
+TRACEBACK_CHARS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; `result` is its JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised, or was ended; `delay` is what it asked for with RetryAfter, None if it did not."""
+
+    error: TaskError
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The handler ended because somebody had asked the task to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The task is not ours any more, or goes back to the queue: the outcome is nobody's."""
+
+
+Outcome = Succeeded | Failed | Stopped | Dropped
+
+
+def clean(text: str, limit: int) -> str:
+    """Return text that Postgres and a terminal take: no NUL, no lone surrogates, bounded; the end is what is cut."""
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def failure(error: BaseException) -> Failed:
+    """Return what a handler's exception means."""
+    lines = "".join(traceback.format_exception(error))
+    return Failed(
+        TaskError(
+            type=type(error).__name__,
+            message=clean(str(error) or type(error).__name__, MESSAGE_CHARS),
+            retryable=not isinstance(error, Permanent),
+            traceback=clean(lines[-TRACEBACK_CHARS:], TRACEBACK_CHARS),
+        ),
+        error.delay if isinstance(error, RetryAfter) else None,
+    )
+
+
+def refused_payload(error: ValidationError) -> Failed:
+    """Return the failure of a payload that does not fit the handler; another attempt would meet the same payload."""
+    rows = error.errors(include_url=False, include_input=False)
+    message = "; ".join(f"{'.'.join(map(str, row['loc'])) or 'payload'}: {row['msg']}" for row in rows[:10])
+    return Failed(TaskError(type="InvalidPayload", message=clean(message, MESSAGE_CHARS), retryable=False))
+
+
+def ended(kind: str, message: str, *, retryable: bool = True) -> Failed:
+    """Return a failure that Milepost itself states, such as a time-out."""
+    return Failed(TaskError(type=kind, message=message, retryable=retryable))
+
+
+def error_json(error: TaskError) -> str:
+    """Return an error as the task shows it, as JSON text."""
+    return orjson.dumps(error.model_dump(exclude_none=True)).decode()

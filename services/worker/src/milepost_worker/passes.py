@@ -1,0 +1,89 @@
+"""The passes over all tasks that any worker makes; SKIP LOCKED shares the work among them without a leader."""
+
+import asyncio
+
+from milepost.announce import Announcer
+from milepost.log import Writer
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+from milepost.store import Store
+from milepost_schemas import EventKind
+
+log = get_logger("milepost.worker.passes")
+
+BATCH = 200
+SWEEP_EVERY_S = 1.0
+DUE_AT_MOST_S = 1.0
+OUTBOX_EVERY_S = 2.0
+OUTBOX_OVERDUE_S = 5.0
+
+
+class Passes:
+    """Due, expiry, sweep and outbox passes."""
+
+    def __init__(self, store: Store, announcer: Announcer, writer: Writer) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._writer = writer
+        self._poked = asyncio.Event()
+        self._poke_at: float | None = None
+
+    def poke(self, in_s: float) -> None:
+        """Say that a task is due in so many seconds, which the due pass cannot know yet."""
+        at = asyncio.get_running_loop().time() + in_s
+        if self._poke_at is None or at < self._poke_at:
+            self._poke_at = at
+            self._poked.set()
+
+    async def due(self) -> None:
+        """Queue what is due and fail what came too late, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._poke_at is not None and self._poke_at <= loop.time():
+                self._poke_at = None
+            rows = await self._store.due(BATCH)
+            for row in rows:
+                self._announcer.queued(row)
+            late = await self._store.expire(BATCH)
+            for row in late:
+                self._announcer.ended(row)
+            if len(rows) < BATCH and len(late) < BATCH:
+                await self._sleep(await self._store.next_due())
+
+    async def _sleep(self, next_due_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max(0.0, min(DUE_AT_MOST_S, DUE_AT_MOST_S if next_due_s is None else next_due_s))
+        while True:
+            until = deadline if self._poke_at is None else min(deadline, self._poke_at)
+            if until <= loop.time():
+                return
+            self._poked.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._poked.wait()
+            except TimeoutError:
+                return
+
+    async def sweep(self) -> None:
+        """Take back tasks whose lease ran out, until cancelled."""
+        while True:
+            rows = await self._store.sweep(BATCH)
+            for row in rows:
+                log.warning("lease ran out", task=str(row["id"]), state=row["state"], epoch=row["epoch"])
+                if row["state"] == "queued":
+                    self._announcer.queued(row, EventKind.LEASE_LOST)
+                else:
+                    self._announcer.ended(row)
+            if len(rows) < BATCH:
+                await asyncio.sleep(jittered(1, base=SWEEP_EVERY_S, cap=SWEEP_EVERY_S * 1.5))
+
+    async def outbox(self) -> None:
+        """Publish completions that whoever wrote them did not get acknowledged, until cancelled."""
+        while True:
+            rows = await self._store.take_outbox(OUTBOX_OVERDUE_S, BATCH) if self._writer.ready else []
+            for row in rows:
+                self._announcer.ended(row)
+            if rows:
+                log.info("published overdue completions", completions=len(rows))
+            if len(rows) < BATCH:
+                await asyncio.sleep(jittered(1, base=OUTBOX_EVERY_S, cap=OUTBOX_EVERY_S * 1.5))

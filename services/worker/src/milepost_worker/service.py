@@ -1,0 +1,207 @@
+"""The worker process: its parts put together, its start and its drain."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from milepost.announce import Announcer
+from milepost.errors import Unavailable
+from milepost.log import Topics, Writer
+from milepost.log.deadletters import dead_letter
+from milepost.log.reader import Records
+from milepost.runtime.batching import GroupCommit
+from milepost.runtime.lifecycle import Shutdown, background, jittered
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.store import Claimed, Held, Store, open_pool
+from milepost.store.connection import transient
+from milepost.tasks.registry import Registry
+from milepost_worker.attempt import Attempt, Runners, StopReason
+from milepost_worker.control import Control
+from milepost_worker.execution.inline import ThreadJob
+from milepost_worker.execution.process import Processes
+from milepost_worker.identity import Identity
+from milepost_worker.intake import Intake
+from milepost_worker.leases import Leases
+from milepost_worker.outcome import ended
+from milepost_worker.passes import Passes
+from milepost_worker.running import Running
+from milepost_worker.settle import Settler
+from milepost_worker.trail import TOGETHER_S
+
+log = get_logger("milepost.worker")
+
+BEAT_EVERY_S = 3.0
+PUMP_EVERY_S = 0.02
+FLUSH_AT_STOP_S = 5.0
+
+
+class Worker:
+    """Everything one worker process does. `run` returns after a drain."""
+
+    def __init__(self, settings: Settings, registry: Registry, modules: Sequence[str], store: Store) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._store = store
+        self.identity = Identity.new(settings, registry)
+        self._writer = Writer(settings, self.identity.name)
+        self._acknowledged = GroupCommit[Held, None](store.delete_outbox, transient=transient)
+        topics = Topics(settings.topic_prefix)
+        self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._forget)
+        self._running = Running(settings.concurrency)
+        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="task")
+        self._processes = Processes(modules)
+        self._runners = Runners(partial(ThreadJob, threads=self._threads), self._processes.start)
+        self._settler = Settler(store, self._announcer, settings)
+        self._passes = Passes(store, self._announcer, self._writer)
+        self._intake = Intake(settings, self.identity, store, self._running, self._start, self._put_aside)
+        self._control = Control(settings, self.identity, self._running)
+        self._leases = Leases(settings, store, self._running)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._forgetting: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Work until a shutdown is asked for, then drain: nothing more is claimed, what cannot end is given back."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+            stack.push_async_callback(self._processes.stop)
+            await stack.enter_async_context(
+                background(
+                    ("kafka writer", self._writer.run),
+                    ("leases", self._leases.renew),
+                    ("event pump", self._pump),
+                    ("beat", self._beat),
+                )
+            )
+            async with background(
+                ("push", self._intake.push),
+                ("steal", self._intake.steal),
+                ("due pass", self._passes.due),
+                ("sweep", self._passes.sweep),
+                ("outbox", self._passes.outbox),
+                ("control", self._control.listen),
+            ):
+                await self._announce(shutdown)
+                log.info("ready", worker=self.identity.name, queues=self.identity.queues, slots=self._running.slots)
+                await shutdown.requested.wait()
+                self._draining = True
+                self._intake.close()
+                await self._drain(shutdown)
+            await self._say_goodbye()
+
+    async def _announce(self, shutdown: Shutdown) -> None:
+        tries = 0
+        while not shutdown.requested.is_set():
+            try:
+                await self._store.announce([definition.info() for definition in self._registry])
+                await self._beat_once()
+            except Unavailable as error:
+                log.warning("Postgres is away; waiting for it", error=str(error))
+                await asyncio.sleep(jittered(tries))
+                tries += 1
+            else:
+                return
+
+    def _start(self, claimed: Sequence[Claimed], lease_until: float) -> None:
+        for task in claimed:
+            definition = self._registry.get(task.type)
+            if definition is None:  # only a hint that lies about its type leads here
+                log.error("claimed a task of a type this worker does not know", task=str(task.id), type=task.type)
+                continue
+            attempt = Attempt(task, definition, self._runners, self._announcer.event, lease_until)
+            self._running.add(attempt)
+            running = asyncio.create_task(self._work(attempt))
+            self._tasks.add(running)
+            running.add_done_callback(self._tasks.discard)
+
+    async def _work(self, attempt: Attempt) -> None:
+        try:
+            try:
+                outcome = await attempt.run()
+            except Exception as error:
+                log.exception("the attempt could not be run")
+                outcome = ended("CannotRun", f"The worker could not run the handler: {error!r}")
+            attempt.settling = True
+            if attempt.reason is StopReason.RELEASED:
+                await self._settler.release(attempt)
+            else:
+                due = await self._settler.settle(attempt, outcome)
+                if due is not None:
+                    self._passes.poke(due)
+        finally:
+            self._running.remove(attempt)
+            structlog.contextvars.clear_contextvars()
+
+    async def _pump(self) -> None:
+        """Send what attempts have to tell, at most every 20 ms: what happens closer together goes together."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PUMP_EVERY_S)
+            now = loop.time()
+            for attempt in self._running:
+                attempt.context.flush()
+                if attempt.trail.behind and now - attempt.began > TOGETHER_S:
+                    attempt.trail.flush()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._beat_once()
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _beat_once(self) -> None:
+        await self._store.beat(self.identity.beat(self._running.slots, len(self._running), draining=self._draining))
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        log.info("draining", running=len(self._running), seconds=self._settings.drain)
+        hurry = asyncio.create_task(shutdown.hurry.wait())
+        empty = asyncio.create_task(self._running.empty())
+        await asyncio.wait({hurry, empty}, timeout=self._settings.drain, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        left = [attempt for attempt in self._running if not attempt.settling]
+        if left:
+            log.info("giving unfinished tasks back to their queues; the attempt does not count", tasks=len(left))
+        for attempt in left:
+            attempt.stop(StopReason.RELEASED)
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        empty.cancel()
+
+    async def _say_goodbye(self) -> None:
+        if not await self._writer.flush(FLUSH_AT_STOP_S):
+            log.warning("Kafka did not take everything; other workers publish what is missing from the outbox")
+        await self._acknowledged.drain()
+        try:
+            await self._store.gone(self.identity.id)
+        except Unavailable:
+            log.info("Postgres is away; this worker will be forgotten when it has not been seen for a while")
+        log.info("stopped")
+
+    def _forget(self, held: Held) -> None:
+        task = asyncio.create_task(self._forget_later(held))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget_later(self, held: Held) -> None:
+        try:
+            await self._acknowledged(held)
+        except Unavailable:
+            log.info("an outbox row stays; its completion will be published once more", task=str(held.id))
+
+    def _put_aside(self, records: Records, why: str) -> None:
+        for record in records:
+            dead_letter(self._writer, Topics(self._settings.topic_prefix), record, why)
+
+
+async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:
+    """Compose a worker and run it until it has drained."""
+    # Claims, renewals, completions and four passes may be under way at once.
+    pool = await open_pool(settings, "worker", size=8)
+    try:
+        await Worker(settings, registry, modules, Store(pool)).run(shutdown)
+    finally:
+        pool.terminate()

@@ -1,0 +1,115 @@
+"""The events of one epoch of a task, numbered by the worker that owns it."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+from milepost.domain.progress import RateMeter
+from milepost.runtime.logs import get_logger
+from milepost_schemas import EventKind, Position
+
+log = get_logger("milepost.worker.trail")
+
+TOGETHER_S = 0.02
+"""A start and an end this close travel as one event."""
+
+
+class EventSink(Protocol):
+    """Sends an event, or says that it cannot now."""
+
+    def __call__(
+        self,
+        task: UUID,
+        tenant: str,
+        root: UUID,
+        at: Position,
+        kind: EventKind,
+        data: Mapping[str, Any],
+        traceparent: str | None,
+        /,
+    ) -> bool:
+        """Return False if the event was not taken."""
+
+
+class Trail:
+    """Numbers events 0, 1, 2 … and sends them in order.
+
+    What cannot be sent yet waits; progress that waits is replaced by newer progress, and whatever still waits at the
+    end is folded into the last event. So waiting costs a bounded room for each task, and no number is ever skipped.
+    """
+
+    def __init__(
+        self, sink: EventSink, task: UUID, tenant: str, root: UUID, epoch: int, traceparent: str | None
+    ) -> None:
+        self._sink = sink
+        self._task, self._tenant, self._root, self._epoch, self._traceparent = task, tenant, root, epoch, traceparent
+        self._next = 0
+        self._waiting: list[tuple[EventKind, dict[str, Any]]] = []
+        self._meter = RateMeter()
+        self._closed = False
+        self.progress: dict[str, Any] | None = None
+        """The last progress, as the task shows it."""
+
+    @property
+    def sent(self) -> int:
+        """Seq of the last event that was sent; 0 also before the first."""
+        return max(0, self._next - 1)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._waiting)
+
+    def add(self, kind: EventKind, data: dict[str, Any]) -> None:
+        """Let an event wait for the next `flush`."""
+        if not self._closed:
+            self._waiting.append((kind, data))
+
+    def add_progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
+        """Let progress wait for the next `flush`, in place of progress that waits already."""
+        if self._closed:
+            return
+        if not math.isfinite(done) or (total is not None and not math.isfinite(total)):
+            log.warning("progress that is not a finite number was left out", done=repr(done), total=repr(total))
+            return
+        rate = self._meter.update(done, time.monotonic())
+        self.progress = {
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "message": message,
+            "rate": None if rate is None else round(rate, 3),
+            "eta": None if (eta := self._meter.eta(done, total)) is None else round(eta, 1),
+        }
+        if self._waiting and self._waiting[-1][0] is EventKind.PROGRESS:
+            self._waiting.pop()
+        self._waiting.append((EventKind.PROGRESS, {"progress": self.progress}))
+
+    def flush(self) -> None:
+        """Send what waits, as far as it is taken."""
+        while self._waiting and not self._closed:
+            kind, data = self._waiting[0]
+            if not self._send(self._next, kind, data):
+                return
+            self._next += 1
+            self._waiting.pop(0)
+
+    def close(self) -> tuple[int, dict[str, Any]]:
+        """Take no more events; return the seq of the last one to come and the patches it has to carry along."""
+        self._closed = True
+        patch: dict[str, Any] = {}
+        for kind, data in self._waiting:
+            if kind.patches:
+                patch |= data
+        self._waiting.clear()
+        return self._next, patch
+
+    def send_last(self, kind: EventKind, data: Mapping[str, Any]) -> bool:
+        """Send the event whose seq `close` gave; False while it is not taken."""
+        return self._send(self._next, kind, data)
+
+    def _send(self, seq: int, kind: EventKind, data: Mapping[str, Any]) -> bool:
+        at = Position(self._epoch, seq)
+        return self._sink(self._task, self._tenant, self._root, at, kind, data, self._traceparent)
