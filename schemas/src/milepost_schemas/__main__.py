@@ -1,4 +1,4 @@
-"""Write the JSON Schemas: `python -m milepost_schemas schemas/published`."""
+"""Write the JSON Schemas, or check that they are current: `python -m milepost_schemas [--check] FOLDER`."""
 
 import json
 import sys
@@ -40,9 +40,21 @@ def published() -> dict[str, str]:
     return texts
 
 
+def stale(folder: Path) -> list[str]:
+    """Return names of files in `folder` that are missing, differ from the models, or belong to none of them."""
+    texts = published()
+    found = {path.name: path.read_text() for path in folder.glob("*.json")}
+    return sorted(name for name in texts | found if texts.get(name) != found.get(name) and name.endswith(".v1.json"))
+
+
 def main() -> None:
-    """Write every schema into the folder named, by default schemas/published."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "schemas/published")
+    """Write every schema into the folder named, or with --check say which differ and exit with 1."""
+    check = "--check" in sys.argv
+    folder = Path(next((word for word in sys.argv[1:] if word != "--check"), "schemas/published"))
+    if check:
+        if names := stale(folder):
+            sys.exit(f"These schemas are not those of the models: {', '.join(names)}. Run `make schemas`.")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in published().items():
         (folder / name).write_text(text)

@@ -1,0 +1,68 @@
+# make demo    the main job, end to end, on real servers
+# make test    every test (CI's)
+# make dev     the same stack as demo, serving, with reload of task code
+# make check   format, lint, types, layers, contracts
+# make bench   the main job under load, with figures
+# make lock    take the newest versions that fit pyproject.toml
+
+PYTHON ?= python3
+VENV := .venv
+UV := .tools/bin/uv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test check format bench schemas lock clean
+
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+
+$(UV): tools.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Milepost needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "installing uv (a few seconds, once)"
+	@$(PYTHON) -m venv --clear .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools.lock
+	@touch $@
+
+$(READY): $(UV) requirements.lock pyproject.toml schemas/pyproject.toml services/*/pyproject.toml
+	@echo "installing locked dependencies into $(VENV)"
+	@test -x $(RUN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --python $(RUN)/python requirements.lock
+	@touch $@
+
+demo: $(READY)
+	@$(RUN)/milepost demo $(ARGS)
+
+dev: $(READY)
+	@$(RUN)/milepost dev $(ARGS)
+
+test: $(READY)
+	$(RUN)/pytest $(ARGS)
+
+check: $(READY)
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python -m milepost_schemas --check schemas/published
+
+format: $(READY)
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench: $(READY)
+	$(RUN)/milepost bench $(ARGS)
+
+schemas: $(READY)
+	$(RUN)/python -m milepost_schemas schemas/published
+
+lock: $(UV)
+	rm -f uv.lock
+	$(UV) export --quiet --all-packages --all-groups --format requirements-txt -o requirements.lock
+	rm -f uv.lock
+
+clean:
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
