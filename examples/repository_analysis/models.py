@@ -113,9 +113,8 @@ class Mark(Place):
     """A suite or case that somebody skipped or focused."""
 
     framework: Framework
-    name: str = Field(description="Names of the suites around it and its own, joined by ` › `.")
+    name: str = Field(description="Names of the suites around it and its own, joined by ` > `.")
     cases: int = Field(description="Cases the mark applies to: 1, or the number inside the suite.")
-    conditional: bool = Field(default=False, description="Skipped on some platforms or settings only.")
     reason: str | None = Field(default=None, description="Why, where the source says so.")
 
 
@@ -170,6 +169,7 @@ class Report(BaseModel):
     directories: list[DirectoryTally] = Field(description="Most cases first, at most `max_listed`.")
     directories_total: int
     focused: Marks = Field(description="Usually left behind by mistake: nothing else runs beside them.")
-    skipped: Marks
+    skipped: Marks = Field(description="What never runs.")
+    conditional: Marks = Field(description="What is skipped on some platforms or settings only.")
     problems: Problems = Field(description="Files that could not be read or parsed (completely).")
     cases: list[FoundCase] | None = Field(default=None, description="Every case, if `include_cases`.")

@@ -25,7 +25,6 @@ _RUNNER_PACKAGES = {
 }
 _SCRIPT = re.compile(r"\b(vitest|jest|mocha|react-scripts)\b")
 _PYTEST_FILES = {"pyproject.toml", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg"}
-_ITSELF = PurePosixPath()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +46,16 @@ class Projects:
     _known: dict[PurePosixPath, Project] = field(default_factory=dict)
 
     def of(self, path: str) -> Project:
-        """The settings for the file at that path."""
-        return self._in_directory(PurePosixPath(path).parent)
-
-    def _in_directory(self, directory: PurePosixPath) -> Project:
-        if directory in self._known:
-            return self._known[directory]
-        above = Project() if directory == _ITSELF else self._in_directory(directory.parent)
-        project = replace(
-            above,
-            javascript=self._runners.get(directory, above.javascript),
-            **self._pytest.get(directory, {}),
-        )
-        self._known[directory] = project
-        return project
+        """The settings for the file at that path: of each sort, the nearest."""
+        directory = PurePosixPath(path).parent
+        if directory not in self._known:
+            upwards = (directory, *directory.parents)
+            self._known[directory] = replace(
+                Project(),
+                javascript=next((self._runners[above] for above in upwards if above in self._runners), None),
+                **next((self._pytest[above] for above in upwards if above in self._pytest), {}),
+            )
+        return self._known[directory]
 
 
 def is_setting(path: str) -> bool:

@@ -1,0 +1,66 @@
+"""Real servers for the tests that need them, started once for the whole run."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from milepost.embedded import Stack
+from milepost.runtime.settings import Settings
+
+API_KEY = "mp_test_3f1c9a"
+
+MakeSettings = Callable[..., Awaitable[Settings]]
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """Kafka, Postgres and Redis, shared by all tests: leave them running and take a `fresh` corner of each."""
+    home = Path(tempfile.mkdtemp(prefix="milepost-tests-"))
+    try:
+        async with Stack(home) as running:
+            yield running
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def fresh(stack: Stack) -> MakeSettings:
+    """Make settings with a database, a topic prefix and a Redis database of their own."""
+    numbers = itertools.count(1)
+
+    async def make(**overrides: object) -> Settings:
+        number = next(numbers)
+        admin = await asyncpg.connect(stack.postgres.admin_url)
+        try:
+            await admin.execute(f"create database test_{number} owner milepost")
+        finally:
+            await admin.close()
+        values: dict[str, object] = {
+            "database_url": SecretStr(stack.database_url.rpartition("/")[0] + f"/test_{number}"),
+            "kafka_bootstrap": stack.kafka_bootstrap,
+            "redis_url": SecretStr(stack.redis_url.rstrip("/").removesuffix("/0") + f"/{number % 16}"),
+            "topic_prefix": f"test{number}",
+            "api_key": SecretStr(API_KEY),
+            "home": stack.home / f"home-{number}",
+            "log_level": "info",
+        }
+        return Settings.load(**(values | overrides))
+
+    return make
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], what: str, within_s: float = 20.0) -> None:
+    """Return as soon as `check` holds; fails, saying what was waited for, when it does not within the bound."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not await check():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"waited {within_s:g} s in vain for: {what}")

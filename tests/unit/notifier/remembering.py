@@ -1,0 +1,65 @@
+"""What the scripts in Redis do, in Python. tests/integration/notifier holds it against the real ones."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from milepost_schemas.event import EventKind
+from milepost_schemas.position import Position
+
+WHOLE = frozenset({"id", "type", "queue", "state", "attempt", "max_attempts", "root_id", "created_at"})
+
+
+def follows(at: Position, before: Position) -> bool:
+    """Return whether no event can lie between the two, going by their numbers."""
+    return at in {(before.epoch, before.seq + 1), (before.epoch + 1, 0)}
+
+
+@dataclass
+class Remembered:
+    """One task in Redis."""
+
+    at: Position | None = None
+    lifecycle: Position = field(default_factory=lambda: Position(-1, -1))
+    task: dict[str, Any] = field(default_factory=dict)
+    base: bool = False
+    gap: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nobody has to be asked about the task."""
+        return self.base and not self.gap
+
+    def apply(self, at: Position, kind: EventKind, data: dict[str, Any]) -> bool:
+        """Do what apply.lua does; return whether it was news."""
+        patch = {**data, "epoch": at.epoch} if kind.patches else {}
+        lifecycle = kind.patches and kind is not EventKind.PROGRESS
+        base = lifecycle and data.keys() >= WHOLE
+        if self.at is not None and at <= self.at:
+            if base and not self.base:
+                self.task = {**patch, **self.task}
+                self.base = True
+            return False
+        first = self.at is None and at == (1, 0)
+        if base:
+            self.base, self.gap = True, False
+        elif not first and not (self.at is not None and follows(at, self.at)):
+            self.gap = True
+        self.task |= patch
+        self.at = at
+        if lifecycle:
+            self.lifecycle = at
+        return True
+
+    def seed(self, task: dict[str, Any], at: Position) -> bool:
+        """Do what seed.lua does; return whether the position moved forward."""
+        if self.at is None or at > self.at:
+            self.at = self.lifecycle = at
+            self.task, self.base, self.gap = dict(task), True, False
+            return True
+        wins = at >= self.lifecycle
+        for name, value in task.items():
+            if name not in self.task or (wins and name not in {"progress", "epoch"}):
+                self.task[name] = value
+        self.base = True
+        self.gap = self.gap and not wins
+        return False

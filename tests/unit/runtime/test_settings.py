@@ -1,0 +1,39 @@
+"""Settings and their refusals."""
+
+import pytest
+
+from milepost.errors import SettingsError
+from milepost.runtime.settings import Settings
+
+
+def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_API_PORT", "eighty")
+    monkeypatch.setenv("MILEPOST_CONCURRENCY", "0")
+    with pytest.raises(SettingsError) as refusal:
+        Settings.load()
+    text = str(refusal.value)
+    assert "MILEPOST_API_PORT" in text
+    assert "MILEPOST_CONCURRENCY" in text
+    assert "nothing was started" in text
+
+
+def test_a_lease_that_one_late_renewal_would_lose_is_refused() -> None:
+    with pytest.raises(SettingsError, match="MILEPOST_LEASE"):
+        Settings.load(lease=6, renew=5)
+
+
+def test_secrets_are_not_in_messages_or_representations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_API_KEY", "mp_secret")
+    monkeypatch.setenv("MILEPOST_DATABASE_URL", "postgresql://u:hunter2@h/d")
+    settings = Settings.load()
+    assert "mp_secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    monkeypatch.setenv("MILEPOST_API_PORT", "hunter3")
+    with pytest.raises(SettingsError) as refusal:
+        Settings.load()
+    assert "hunter3" not in str(refusal.value)
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_TASKS", "a.b, c.d")
+    assert Settings.load().tasks == ["a.b", "c.d"]

@@ -1,0 +1,105 @@
+"""How a function becomes a task."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from milepost import Context, task
+from milepost.errors import TaskDefinitionError
+from milepost.tasks.registry import load, registry
+
+
+class Order(BaseModel):
+    """What to make."""
+
+    size: int
+
+
+@pytest.fixture(autouse=True)
+def _clean_registry() -> Iterator[None]:
+    before = dict(registry._by_type)
+    yield
+    registry._by_type.clear()
+    registry._by_type.update(before)
+
+
+def test_a_definition_announces_schemas_and_defaults() -> None:
+    @task("x.make", queue="shop", max_attempts=5, timeout=timedelta(minutes=2), isolation="process", memory="64MiB")
+    async def make(ctx: Context, order: Order) -> list[int]:
+        """Make what was ordered.
+
+        More words.
+        """
+        return [order.size] if ctx else []
+
+    definition = registry.get("x.make")
+    assert definition is not None
+    info = definition.info()
+    assert (info.queue, info.max_attempts, info.timeout, info.isolation) == ("shop", 5, 120.0, "process")
+    assert info.description == "Make what was ordered."
+    assert info.payload_schema["required"] == ["size"]
+    assert info.result_schema == {"type": "array", "items": {"type": "integer"}}
+    assert definition.memory == 64 * 2**20
+    assert definition.asynchronous
+
+
+def test_the_function_stays_callable() -> None:
+    @task("x.plain")
+    def plain(_ctx: Context, order: Order) -> int:
+        return order.size
+
+    assert plain(None, Order(size=3)) == 3  # type: ignore[arg-type]
+
+
+def test_a_handler_without_payload_refuses_one() -> None:
+    @task("x.none")
+    def none(_ctx: Context) -> None: ...
+
+    definition = registry.get("x.none")
+    assert definition is not None
+    assert definition.info().payload_schema["additionalProperties"] is False
+    assert definition.arguments("ctx", "payload") == ("ctx",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_attempts": 0}, "at least once"),
+        ({"memory": "lots"}, "512MiB"),
+        ({"memory": "64MiB"}, "isolation='process'"),
+        ({"timeout": 0.0}, "more than nothing"),
+        ({"queue": "no spaces"}, "cannot name a queue"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(TaskDefinitionError, match=words):
+        task("x.bad", **options)  # type: ignore[arg-type]
+
+
+def test_a_handler_of_another_shape_is_refused() -> None:
+    with pytest.raises(TaskDefinitionError, match="handler takes"):
+
+        @task("x.shape")
+        def shape(_a: int, _b: int, _c: int) -> None: ...
+
+    with pytest.raises(TaskDefinitionError, match="give the payload parameter a type"):
+
+        @task("x.untyped")
+        def untyped(_ctx: Context, payload) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
+
+
+def test_two_tasks_of_one_name_are_refused() -> None:
+    @task("x.twice")
+    def one(_ctx: Context) -> None: ...
+
+    with pytest.raises(TaskDefinitionError, match="Two tasks are named"):
+
+        @task("x.twice")
+        def two(_ctx: Context) -> None: ...
+
+
+def test_a_module_that_is_not_there_is_named() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"no\.such"):
+        load(["no.such"])

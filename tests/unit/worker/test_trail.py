@@ -1,0 +1,121 @@
+"""The events of one epoch."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from milepost_schemas import EventKind, Position
+from milepost_worker.trail import Trail
+
+TASK = UUID(int=1)
+
+
+class Topic:
+    """Takes events while `up`."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.events: list[tuple[Position, EventKind, Mapping[str, Any]]] = []
+
+    def __call__(
+        self,
+        _task: UUID,
+        _tenant: str,
+        _root: UUID,
+        at: Position,
+        kind: EventKind,
+        data: Mapping[str, Any],
+        _traceparent: str | None,
+    ) -> bool:
+        if self.up:
+            self.events.append((at, kind, data))
+        return self.up
+
+    @property
+    def folded(self) -> dict[str, Any]:
+        task: dict[str, Any] = {}
+        for _, kind, data in self.events:
+            if kind.patches:
+                task |= data
+        return task
+
+
+@pytest.fixture
+def topic() -> Topic:
+    return Topic()
+
+
+def _trail(topic: Topic) -> Trail:
+    return Trail(topic, TASK, "default", TASK, 4, None)
+
+
+def test_a_short_task_is_one_event(topic: Topic) -> None:
+    trail = _trail(topic)
+    trail.add(EventKind.STARTED, {"state": "running", "attempt": 1})
+    trail.add_progress(3, 3, "files", None)
+    seq, patch = trail.close()
+    assert seq == 0
+    assert trail.send_last(EventKind.SUCCEEDED, patch | {"state": "succeeded"})
+    ((at, kind, data),) = topic.events
+    assert (at, kind) == (Position(4, 0), EventKind.SUCCEEDED)
+    assert data["state"] == "succeeded"
+    assert data["attempt"] == 1
+    assert data["progress"]["done"] == 3
+
+
+def test_progress_that_waits_is_replaced(topic: Topic) -> None:
+    trail = _trail(topic)
+    topic.up = False
+    for done in range(100):
+        trail.add_progress(done, 100, None, None)
+        trail.flush()
+    topic.up = True
+    trail.flush()
+    assert [(at.seq, data["progress"]["done"]) for at, _, data in topic.events] == [(0, 99)]
+
+
+def test_nothing_is_said_after_the_end(topic: Topic) -> None:
+    trail = _trail(topic)
+    trail.close()
+    trail.add(EventKind.CANCELLING, {})
+    trail.add_progress(1, 2, None, None)
+    trail.flush()
+    assert topic.events == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_progress_that_json_cannot_carry_is_left_out(topic: Topic, number: float) -> None:
+    trail = _trail(topic)
+    trail.add_progress(number, None, None, None)
+    trail.add_progress(1, number, None, None)
+    assert not trail.behind
+
+
+@given(st.lists(st.sampled_from(["progress", "cancelling", "flush", "down", "up"]), max_size=60))
+def test_numbers_have_no_gap_and_the_fold_is_whole_whatever_the_broker_does(steps: list[str]) -> None:
+    topic = Topic()
+    trail = _trail(topic)
+    trail.add(EventKind.STARTED, {"state": "running"})
+    done = 0
+    for step in steps:
+        match step:
+            case "progress":
+                done += 1
+                trail.add_progress(done, None, None, None)
+            case "cancelling":
+                trail.add(EventKind.CANCELLING, {"asked": True})
+            case "flush":
+                trail.flush()
+            case _:
+                topic.up = step == "up"
+    seq, patch = trail.close()
+    topic.up = True
+    trail.send_last(EventKind.SUCCEEDED, patch | {"state": "succeeded"})
+    assert [at for at, _, _ in topic.events] == [Position(4, n) for n in range(seq + 1)]
+    assert topic.folded["state"] == "succeeded"
+    assert topic.folded.get("progress", {"done": 0})["done"] == done
+    assert topic.folded.get("asked", False) == ("cancelling" in steps)
