@@ -64,6 +64,13 @@ async def store(pool: Pool) -> Store:
     return Store(pool)
 
 
+async def row_of(store: Store, task: UUID) -> Any:
+    """Return the row of a task of the default tenant, which must exist."""
+    row = await store.get("default", task)
+    assert row is not None
+    return row
+
+
 def new_task(**overrides: Any) -> NewTask:
     """Make a task to submit."""
     payload = orjson.dumps(overrides.pop("payload", {})).decode()

@@ -13,7 +13,7 @@ from milepost.store import Filters, Finish, Held, Release, Retry, Store, migrate
 from milepost.store.connection import Pool
 from milepost_schemas import Position, Priority, TaskState, TypeInfo
 from tests.conftest import MakeSettings, eventually
-from tests.integration.store.conftest import OTHER, WORKER, new_task
+from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
 
 pytestmark = pytest.mark.stack
 
@@ -30,7 +30,7 @@ async def test_a_submitted_task_is_queued_and_found(store: Store) -> None:
     task = new_task(payload={"a": 1}, labels='{"team": "red"}')
     (submitted,) = await store.submit([task])
     assert submitted.state is TaskState.QUEUED
-    row = await store.get("default", task.id)
+    row = await row_of(store, task.id)
     assert row["payload"] == '{"a":1}'
     view = await store.task_view("default", task.id)
     assert view is not None
@@ -109,7 +109,7 @@ async def test_a_fenced_worker_writes_nothing(store: Store, pool: Pool) -> None:
     assert await store.finish([Finish(claimed.held, 1, TaskState.SUCCEEDED, result="1")]) == [None]
     assert await store.retry([Retry(claimed.held, 1, 0.0, "{}")]) == [None]
     assert await store.release([Release(claimed.held, 1)]) == [None]
-    row = await store.get("default", claimed.id)
+    row = await row_of(store, claimed.id)
     assert (row["state"], row["result"], row["epoch"]) == ("queued", None, 2)
     assert await pool.fetchval("select outcome from milepost.attempts") == "lease_lost"
 
@@ -129,7 +129,7 @@ async def test_a_live_lease_is_not_swept(store: Store) -> None:
     assert await store.sweep(10) == []
     (renewed,) = await store.renew(LEASE, [(claimed.held, 7, '{"done": 4}')])
     assert renewed == (claimed.held, False)
-    row = await store.get("default", claimed.id)
+    row = await row_of(store, claimed.id)
     assert (row["seq"], row["progress"]) == (7, '{"done": 4}')
 
 
@@ -189,7 +189,7 @@ async def test_a_cancel_request_is_kept_whatever_the_worker_does_next(store: Sto
             case _:
                 await pool.execute("update milepost.tasks set lease_until = now() - interval '1 second'")
                 await store.sweep(10)
-        row = await store.get("default", claimed.id)
+        row = await row_of(store, claimed.id)
         assert row["state"] == "cancelled", way
         assert row["finished_at"] is not None
     assert await pool.fetchval("select count(*) from milepost.outbox") == 3

@@ -105,11 +105,16 @@ class Driven:
     def frames(self) -> list[dict[str, Any]]:
         """Take every frame that waits; each must be one that the contract knows."""
         found = []
+        self.session.stalled = False
         while taken := self.session.outbox.take(1):
             for raw in taken:
                 SERVER_FRAME.validate_json(raw)
                 found.append(orjson.loads(raw))
         return found
+
+    def stall(self) -> None:
+        """Let the line take nothing until `frames`."""
+        self.session.stalled = True
 
     def joined(self, epoch: int = 1, seq: int = 0) -> None:
         """Subscribe and be live at a position."""

@@ -20,6 +20,7 @@ class Remembered:
 
     at: Position | None = None
     lifecycle: Position = field(default_factory=lambda: Position(-1, -1))
+    progress: Position = field(default_factory=lambda: Position(-1, -1))
     task: dict[str, Any] = field(default_factory=dict)
     base: bool = False
     gap: bool = False
@@ -32,7 +33,7 @@ class Remembered:
     def apply(self, at: Position, kind: EventKind, data: dict[str, Any]) -> bool:
         """Do what apply.lua does; return whether it was news."""
         patch = {**data, "epoch": at.epoch} if kind.patches else {}
-        lifecycle = kind.patches and kind is not EventKind.PROGRESS
+        lifecycle = kind.patches and not (kind is EventKind.PROGRESS and data.keys() <= {"progress", "epoch"})
         base = lifecycle and data.keys() >= WHOLE
         if self.at is not None and at <= self.at:
             if base and not self.base:
@@ -48,17 +49,21 @@ class Remembered:
         self.at = at
         if lifecycle:
             self.lifecycle = at
+        elif patch:
+            self.progress = at
         return True
 
     def seed(self, task: dict[str, Any], at: Position) -> bool:
         """Do what seed.lua does; return whether the position moved forward."""
         if self.at is None or at > self.at:
             self.at = self.lifecycle = at
+            self.progress = Position(-1, -1)
             self.task, self.base, self.gap = dict(task), True, False
             return True
         wins = at >= self.lifecycle
         for name, value in task.items():
-            if name not in self.task or (wins and name not in {"progress", "epoch"}):
+            taken = wins and name != "epoch" and (name != "progress" or at >= self.progress)
+            if taken or name not in self.task:
                 self.task[name] = value
         self.base = True
         self.gap = self.gap and not wins

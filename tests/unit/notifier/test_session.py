@@ -1,6 +1,11 @@
+"""The session, sentence by sentence."""
+
+from typing import Any
+
 import orjson
 import pytest
 
+from milepost.live import LiveEvent
 from milepost_notifier.limits import Limits
 from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import Position
@@ -12,31 +17,31 @@ def closed_with(driven: Driven) -> int | None:
 
 
 class TestHello:
-    def test_is_answered_with_a_welcome_that_tells_the_limits(self):
+    def test_is_answered_with_a_welcome_that_tells_the_limits(self) -> None:
         driven = Driven(greeted=False)
         driven.send({"t": "hello", "token": "good"})
         assert driven.frames() == [{"t": "welcome", "session": "s1", "ping": 25.0, "max_subs": 100}]
 
-    def test_that_does_not_come_in_time_closes(self):
+    def test_that_does_not_come_in_time_closes(self) -> None:
         driven = Driven(greeted=False)
         driven.tick(4.9)
         assert closed_with(driven) is None
         driven.tick(0.1)
         assert closed_with(driven) == CloseCode.NO_HELLO.code
 
-    def test_with_a_wrong_token_closes(self):
+    def test_with_a_wrong_token_closes(self) -> None:
         driven = Driven(greeted=False)
         driven.send({"t": "hello", "token": "bad"})
         assert closed_with(driven) == CloseCode.BAD_TOKEN.code
         assert driven.frames() == []
 
-    def test_may_come_only_once(self):
+    def test_may_come_only_once(self) -> None:
         driven = Driven()
         driven.send({"t": "hello", "token": "good"})
         assert closed_with(driven) == CloseCode.PROTOCOL_VIOLATION.code
 
     @pytest.mark.parametrize("frame", [{"t": "ping"}, {"t": "sub", "id": 1, "task": str(TASK)}])
-    def test_has_to_be_the_first_frame(self, frame):
+    def test_has_to_be_the_first_frame(self, frame: dict[str, Any]) -> None:
         driven = Driven(greeted=False)
         driven.send(frame)
         assert closed_with(driven) == CloseCode.PROTOCOL_VIOLATION.code
@@ -64,15 +69,16 @@ class TestViolations:
             '{"t":"hello","token":"' + "x" * 5000 + '"}',
         ],
     )
-    def test_close_with_a_reason_that_fits_a_close_frame(self, message):
+    def test_close_with_a_reason_that_fits_a_close_frame(self, message: str | bytes) -> None:
         driven = Driven()
         driven.send(message)
+        assert driven.session.closing is not None
         code, reason = driven.session.closing
         assert code == CloseCode.PROTOCOL_VIOLATION.code
         assert reason.startswith("protocol violation: ")
         assert len(reason.encode()) <= 123
 
-    def test_are_the_last_thing_that_is_heard(self):
+    def test_are_the_last_thing_that_is_heard(self) -> None:
         driven = Driven()
         driven.joined()
         driven.send("nonsense")
@@ -84,7 +90,7 @@ class TestViolations:
 
 
 class TestJoin:
-    def test_asks_for_the_task_and_sends_the_snapshot(self):
+    def test_asks_for_the_task_and_sends_the_snapshot(self) -> None:
         driven = Driven()
         driven.sub()
         [lookup] = driven.lookups()
@@ -92,7 +98,7 @@ class TestJoin:
         driven.session.joined(lookup.sub, lookup.join, view(1, 4, {"state": "running"}), driven.now)
         assert driven.frames() == [{"t": "snap", "id": 1, "at": [1, 4], "task": {"state": "running"}}]
 
-    def test_loses_nothing_that_happens_while_the_snapshot_is_read(self):
+    def test_loses_nothing_that_happens_while_the_snapshot_is_read(self) -> None:
         driven = Driven()
         driven.sub()
         for seq in (3, 4, 5):
@@ -102,7 +108,7 @@ class TestJoin:
         assert snap["at"] == [1, 4]
         assert (after["at"], after["prev"]) == ([1, 5], [1, 4])
 
-    def test_of_a_finished_task_gives_snap_and_end_and_frees_the_id(self):
+    def test_of_a_finished_task_gives_snap_and_end_and_frees_the_id(self) -> None:
         driven = Driven()
         driven.sub()
         driven.answer(view(2, 9, {"state": "succeeded"}, finished=True))
@@ -112,7 +118,7 @@ class TestJoin:
         driven.sub()
         assert len(driven.lookups()) == 1
 
-    def test_that_is_refused_says_why_and_leaves_the_connection(self):
+    def test_that_is_refused_says_why_and_leaves_the_connection(self) -> None:
         driven = Driven()
         driven.sub(7)
         [lookup] = driven.lookups()
@@ -121,7 +127,7 @@ class TestJoin:
         assert driven.session.closing is None
         assert driven.forgets() == [TASK]
 
-    def test_with_an_id_in_use_is_refused_and_the_first_stays(self):
+    def test_with_an_id_in_use_is_refused_and_the_first_stays(self) -> None:
         driven = Driven()
         driven.joined()
         driven.sub(1, OTHER)
@@ -129,14 +135,14 @@ class TestJoin:
         driven.event(event(1, 1))
         assert driven.frames()[0]["at"] == [1, 1]
 
-    def test_beyond_the_limit_is_refused(self):
+    def test_beyond_the_limit_is_refused(self) -> None:
         driven = Driven(Limits(subs=2))
         for number in (1, 2, 3):
             driven.sub(number)
         assert [frame["code"] for frame in driven.frames()] == ["too_many_subs"]
         assert len(driven.lookups()) == 2
 
-    def test_that_is_taken_back_before_the_answer_gets_none(self):
+    def test_that_is_taken_back_before_the_answer_gets_none(self) -> None:
         driven = Driven()
         driven.sub()
         [lookup] = driven.lookups()
@@ -147,7 +153,7 @@ class TestJoin:
         driven.answer(view(1, 2))
         assert driven.frames()[0]["at"] == [1, 2]
 
-    def test_of_one_task_twice_keeps_two_chains(self):
+    def test_of_one_task_twice_keeps_two_chains(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1))
@@ -161,7 +167,7 @@ class TestJoin:
             (2, [1, 2], [1, 1]),
         ]
 
-    def test_that_takes_too_long_for_the_buffer_reads_again(self):
+    def test_that_takes_too_long_for_the_buffer_reads_again(self) -> None:
         driven = Driven(Limits(buffer=300))
         driven.sub()
         for seq in range(1, 10):
@@ -176,7 +182,7 @@ class TestJoin:
 
 
 class TestResume:
-    def test_replays_what_the_history_holds(self):
+    def test_replays_what_the_history_holds(self) -> None:
         driven = Driven()
         driven.sub(since=[1, 2])
         history = [event(1, 3, "step"), event(1, 4, "waiting")]
@@ -186,7 +192,7 @@ class TestResume:
             ("ev", [1, 4], [1, 3]),
         ]
 
-    def test_at_the_current_position_sends_nothing_until_something_happens(self):
+    def test_at_the_current_position_sends_nothing_until_something_happens(self) -> None:
         driven = Driven()
         driven.sub(since=[1, 4])
         driven.answer(view(1, 4))
@@ -205,7 +211,7 @@ class TestResume:
         ],
         ids=["nothing kept", "first is missing", "last is missing", "from the future", "unknown position"],
     )
-    def test_that_cannot_be_unbroken_says_so_with_a_reset(self, since, history):
+    def test_that_cannot_be_unbroken_says_so_with_a_reset(self, since: list[int], history: list[LiveEvent]) -> None:
         driven = Driven()
         driven.sub(since=since)
         driven.answer(view(1, 4, history=history))
@@ -214,7 +220,7 @@ class TestResume:
         driven.event(event(1, 5))
         assert driven.frames()[0]["prev"] == [1, 4]
 
-    def test_of_a_task_that_finished_meanwhile_replays_the_end_too(self):
+    def test_of_a_task_that_finished_meanwhile_replays_the_end_too(self) -> None:
         driven = Driven()
         driven.sub(since=[1, 2])
         driven.answer(view(1, 3, finished=True, history=[event(1, 3, "failed")]))
@@ -222,20 +228,20 @@ class TestResume:
 
 
 class TestEvents:
-    def test_that_are_not_newer_are_dropped(self):
+    def test_that_are_not_newer_are_dropped(self) -> None:
         driven = Driven()
         driven.joined(1, 5)
         for position in ((1, 5), (1, 4), (0, 9)):
             driven.event(event(*position))
         assert driven.frames() == []
 
-    def test_of_a_new_epoch_continue_the_chain(self):
+    def test_of_a_new_epoch_continue_the_chain(self) -> None:
         driven = Driven()
         driven.joined(1, 5)
         driven.event(event(2, 0, "started", prev=(1, 5)))
         assert driven.frames()[0]["prev"] == [1, 5]
 
-    def test_that_show_a_loss_make_it_read_again_and_nothing_is_missed(self):
+    def test_that_show_a_loss_make_it_read_again_and_nothing_is_missed(self) -> None:
         driven = Driven()
         driven.joined(1, 1)
         driven.event(event(1, 3, "waiting"))
@@ -244,7 +250,7 @@ class TestEvents:
         driven.answer(view(1, 3, history=history))
         assert [frame["at"] for frame in driven.frames()] == [[1, 2], [1, 3]]
 
-    def test_after_redis_forgot_the_task_go_on_when_the_numbers_are_whole(self):
+    def test_after_redis_forgot_the_task_go_on_when_the_numbers_are_whole(self) -> None:
         driven = Driven()
         driven.joined(1, 1)
         driven.event(event(1, 2, prev=None))
@@ -252,7 +258,7 @@ class TestEvents:
         driven.event(event(1, 4, prev=None))
         assert len(driven.lookups()) == 1
 
-    def test_that_end_the_task_are_followed_by_end(self):
+    def test_that_end_the_task_are_followed_by_end(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1, "succeeded"))
@@ -262,7 +268,7 @@ class TestEvents:
         driven.event(event(1, 2))
         assert driven.frames() == []
 
-    def test_carry_the_traceparent_they_came_with(self):
+    def test_carry_the_traceparent_they_came_with(self) -> None:
         driven = Driven()
         driven.joined()
         one = event(1, 1, "started")
@@ -270,13 +276,13 @@ class TestEvents:
         driven.event(one)
         assert driven.frames()[0]["traceparent"].startswith("00-0123")
 
-    def test_of_other_tasks_are_not_seen(self):
+    def test_of_other_tasks_are_not_seen(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1, task=OTHER), OTHER)
         assert driven.frames() == []
 
-    def test_a_snapshot_moved_forward_from_postgres_is_read(self):
+    def test_a_snapshot_moved_forward_from_postgres_is_read(self) -> None:
         driven = Driven()
         driven.joined(1, 1)
         moved = event(1, 4, "waiting", prev=(1, 1))
@@ -288,7 +294,7 @@ class TestEvents:
 
 
 class TestUnsub:
-    def test_drops_what_waits_and_forgets_the_task(self):
+    def test_drops_what_waits_and_forgets_the_task(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1))
@@ -297,7 +303,7 @@ class TestUnsub:
         assert driven.frames() == []
         assert driven.forgets() == [TASK]
 
-    def test_of_an_unknown_id_is_nothing_to_complain_about(self):
+    def test_of_an_unknown_id_is_nothing_to_complain_about(self) -> None:
         driven = Driven()
         driven.send({"t": "unsub", "id": 5})
         assert driven.frames() == []
@@ -305,12 +311,12 @@ class TestUnsub:
 
 
 class TestPings:
-    def test_of_the_client_are_answered(self):
+    def test_of_the_client_are_answered(self) -> None:
         driven = Driven()
         driven.send({"t": "ping"})
         assert driven.frames() == [{"t": "pong"}]
 
-    def test_of_the_server_come_every_25_seconds_while_they_are_answered(self):
+    def test_of_the_server_come_every_25_seconds_while_they_are_answered(self) -> None:
         driven = Driven()
         for _ in range(4):
             driven.tick(25)
@@ -318,7 +324,7 @@ class TestPings:
             driven.send({"t": "pong"})
         assert driven.session.closing is None
 
-    def test_that_are_not_answered_close(self):
+    def test_that_are_not_answered_close(self) -> None:
         driven = Driven()
         driven.tick(49.5)
         assert closed_with(driven) is None
@@ -327,7 +333,7 @@ class TestPings:
 
 
 class TestDrain:
-    def test_says_when_to_come_back_and_closes(self):
+    def test_says_when_to_come_back_and_closes(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1))
@@ -337,7 +343,7 @@ class TestDrain:
 
 
 class TestCoalescing:
-    def test_progress_takes_the_place_of_progress_that_waits(self):
+    def test_progress_takes_the_place_of_progress_that_waits(self) -> None:
         driven = Driven()
         driven.joined()
         for seq in range(1, 6):
@@ -346,7 +352,7 @@ class TestCoalescing:
         assert (frame["at"], frame["prev"], frame["merged"]) == ([1, 5], [1, 0], 4)
         assert frame["data"]["progress"] == {"done": 5}
 
-    def test_never_passes_a_lifecycle_event(self):
+    def test_never_passes_a_lifecycle_event(self) -> None:
         driven = Driven()
         driven.joined()
         for one in (event(1, 1), event(1, 2), event(1, 3, "waiting"), event(1, 4), event(1, 5)):
@@ -357,7 +363,7 @@ class TestCoalescing:
             ([1, 5], [1, 3], 1),
         ]
 
-    def test_leaves_progress_that_says_more_than_progress(self):
+    def test_leaves_progress_that_says_more_than_progress(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1, data={"progress": {"done": 1}, "labels": {"a": "b"}}))
@@ -368,7 +374,7 @@ class TestCoalescing:
             client.take(frame)
         assert client.task == {"progress": {"done": 2}, "labels": {"a": "b"}, "epoch": 1}
 
-    def test_does_not_touch_what_was_sent(self):
+    def test_does_not_touch_what_was_sent(self) -> None:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1))
@@ -378,9 +384,10 @@ class TestCoalescing:
 
 
 class TestSlowClients:
-    def test_get_a_snapshot_instead_of_events_and_every_lifecycle_event(self):
+    def test_get_a_snapshot_instead_of_events_and_every_lifecycle_event(self) -> None:
         driven = Driven(Limits(soft=800))
         driven.joined()
+        driven.stall()
         driven.event(event(1, 1, "waiting"))
         for seq in range(2, 12):
             driven.event(event(1, seq, "log", {"line": "x" * 100}))
@@ -395,12 +402,14 @@ class TestSlowClients:
         driven.event(event(1, 14))
         assert driven.frames()[0]["prev"] == [1, 13]
 
-    def test_get_no_more_than_one_snapshot_a_second(self):
+    def test_get_no_more_than_one_snapshot_a_second(self) -> None:
         driven = Driven(Limits(soft=800))
         driven.joined()
+        driven.stall()
         looked = 0
         seq = 0
         for _ in range(10):
+            driven.stall()
             for _ in range(10):
                 seq += 1
                 driven.event(event(1, seq, "log", {"line": "x" * 100}, prev=(1, seq - 1)))
@@ -412,9 +421,10 @@ class TestSlowClients:
                 driven.frames()
         assert 1 <= looked <= 5
 
-    def test_are_closed_when_they_stay_over_the_hard_limit(self):
+    def test_are_closed_when_they_stay_over_the_hard_limit(self) -> None:
         driven = Driven(Limits(soft=200, hard=400))
         driven.joined()
+        driven.stall()
         for seq in range(1, 10):
             driven.event(event(1, seq, "waiting"))
         driven.tick(19.5)
@@ -422,9 +432,10 @@ class TestSlowClients:
         driven.tick(0.5)
         assert closed_with(driven) == CloseCode.TOO_SLOW.code
 
-    def test_are_spared_when_they_catch_up_in_time(self):
+    def test_are_spared_when_they_catch_up_in_time(self) -> None:
         driven = Driven(Limits(soft=200, hard=400))
         driven.joined()
+        driven.stall()
         for seq in range(1, 10):
             driven.event(event(1, seq, "waiting"))
         driven.tick(15)
@@ -432,16 +443,18 @@ class TestSlowClients:
         driven.tick(9)
         assert closed_with(driven) is None
 
-    def test_cannot_hold_more_than_the_cap(self):
+    def test_cannot_hold_more_than_the_cap(self) -> None:
         driven = Driven(Limits(soft=200, hard=400, cap=2000))
+        driven.stall()
         for _ in range(300):
             driven.send({"t": "ping"})
         assert closed_with(driven) == CloseCode.TOO_SLOW.code
         assert driven.session.outbox.size == 0
 
-    def test_are_told_the_end(self):
+    def test_are_told_the_end(self) -> None:
         driven = Driven(Limits(soft=300, hard=10_000))
         driven.joined()
+        driven.stall()
         for seq in range(1, 8):
             driven.event(event(1, seq, "output", {"chunk": "x" * 100}))
         driven.event(event(1, 8, "succeeded"))
@@ -453,9 +466,17 @@ class TestSlowClients:
         assert client.ended
         assert client.task == {"state": "succeeded"}
 
-    def test_events_left_out_before_a_snapshot_do_not_move_the_client_back(self):
+    def test_are_not_those_who_get_much_at_once(self) -> None:
+        driven = Driven(Limits(soft=800))
+        driven.joined()
+        driven.event(event(1, 1, "output", {"chunk": "x" * 5000}))
+        assert len(driven.frames()) == 1
+        assert not driven.session.lagging
+
+    def test_events_left_out_before_a_snapshot_do_not_move_the_client_back(self) -> None:
         driven = Driven(Limits(soft=700))
         driven.joined()
+        driven.stall()
         driven.event(event(1, 1, "log"))
         driven.session.resync(TASK, Position(1, 4), finished=False)
         driven.answer(view(1, 4))
@@ -471,13 +492,13 @@ class TestSlowClients:
 
 
 class TestAudit:
-    def test_leaves_alone_who_is_up_to_date(self):
+    def test_leaves_alone_who_is_up_to_date(self) -> None:
         driven = Driven()
         driven.joined(1, 3)
         driven.session.resync(TASK, Position(1, 3), finished=False)
         assert driven.lookups() == []
 
-    def test_catches_up_by_events_where_it_can(self):
+    def test_catches_up_by_events_where_it_can(self) -> None:
         driven = Driven()
         driven.joined(1, 3)
         driven.session.resync(TASK, Position(1, 5), finished=False)
@@ -487,7 +508,7 @@ class TestAudit:
         driven.session.joined(lookup.sub, lookup.join, view(1, 5, history=history), driven.now)
         assert [(f["t"], f["at"]) for f in driven.frames()] == [("ev", [1, 5])]
 
-    def test_ends_a_subscription_whose_terminal_event_was_lost(self):
+    def test_ends_a_subscription_whose_terminal_event_was_lost(self) -> None:
         driven = Driven()
         driven.joined(1, 3)
         driven.session.resync(TASK, Position(1, 9), finished=True)
@@ -495,7 +516,7 @@ class TestAudit:
         snap, end = driven.frames()
         assert (snap["reset"], end["t"], end["task"]["state"]) == (True, "end", "failed")
 
-    def test_ends_a_run_that_is_over_even_if_its_last_events_were_further_than_postgres_knows(self):
+    def test_ends_a_run_that_is_over_even_if_its_last_events_were_further_than_postgres_knows(self) -> None:
         driven = Driven()
         driven.joined(1, 7)
         driven.session.resync(TASK, Position(1, 5), finished=True)
@@ -503,14 +524,14 @@ class TestAudit:
         [end] = driven.frames()
         assert (end["t"], end["at"]) == ("end", [1, 7])
 
-    def test_does_not_take_the_client_back(self):
+    def test_does_not_take_the_client_back(self) -> None:
         driven = Driven()
         driven.joined(3, 7)
         driven.session.resync(TASK, Position(1, 5), finished=True, force=True)
         driven.answer(view(1, 5, {"state": "failed"}, finished=True))
         assert driven.frames() == []
 
-    def test_waits_for_a_look_up_that_is_under_way(self):
+    def test_waits_for_a_look_up_that_is_under_way(self) -> None:
         driven = Driven()
         driven.sub()
         assert len(driven.lookups()) == 1
@@ -518,7 +539,7 @@ class TestAudit:
         assert driven.lookups() == []
 
 
-def test_a_lost_connection_forgets_every_task():
+def test_a_lost_connection_forgets_every_task() -> None:
     driven = Driven()
     driven.sub(1, TASK)
     driven.sub(2, OTHER)
@@ -526,7 +547,7 @@ def test_a_lost_connection_forgets_every_task():
     assert set(driven.forgets()) == {TASK, OTHER}
 
 
-def test_frames_are_spliced_json_with_text_of_any_kind():
+def test_frames_are_spliced_json_with_text_of_any_kind() -> None:
     driven = Driven()
     driven.joined()
     data = {"line": 'quote " newline \n snowman ☃ \u2028', "n": 2**70}

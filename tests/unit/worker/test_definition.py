@@ -32,7 +32,8 @@ def test_a_definition_announces_schemas_and_defaults() -> None:
 
         More words.
         """
-        return [order.size] if ctx else []
+        assert ctx is not None
+        return [order.size]
 
     definition = registry.get("x.make")
     assert definition is not None

@@ -1,0 +1,1 @@
+"""`milepost bench`: the main job under load, seen from outside."""

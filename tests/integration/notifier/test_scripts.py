@@ -1,0 +1,164 @@
+"""The scripts in Redis against what they are meant to do, written in Python."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import hypothesis.strategies as st
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
+
+from milepost.errors import Unavailable
+from milepost.live import Snapshots, connect
+from milepost.live.snapshots import FINISHED_TTL_S, OPEN_TTL_S, key_of
+from milepost.runtime.settings import Settings
+from milepost_schemas.event import Event, EventKind
+from milepost_schemas.position import Position
+from tests.integration.notifier.acting import TENANT, Living
+from tests.unit.notifier.remembering import WHOLE, Remembered
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(task: UUID, at: tuple[int, int], kind: EventKind, data: dict[str, Any]) -> Event:
+    return Event(task=task, tenant=TENANT, root=task, at=Position(*at), kind=kind, time=NOW, data=data)
+
+
+def whole(task: UUID, state: str) -> dict[str, Any]:
+    return {**dict.fromkeys(WHOLE, "x"), "id": str(task), "state": state, "epoch": 0}
+
+
+_positions = st.tuples(st.integers(0, 3), st.integers(0, 4))
+_values = st.sampled_from([None, 1, "é\n", {"done": 1}])
+_steps = st.one_of(
+    st.tuples(
+        st.just("apply"),
+        _positions,
+        st.sampled_from(list(EventKind)),
+        st.dictionaries(st.sampled_from(["progress", "state", "error", "result"]), _values, max_size=2),
+        st.booleans(),
+    ),
+    st.tuples(st.just("seed"), _positions, st.sampled_from(["queued", "running", "failed"]), _values, st.booleans()),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(_steps, max_size=12))
+def test_the_scripts_do_what_the_model_says(settings: Settings, steps: list[Any]) -> None:
+    asyncio.run(_compare(settings, steps))
+
+
+async def _compare(settings: Settings, steps: list[Any]) -> None:
+    redis = connect(settings)
+    snapshots = Snapshots(redis)
+    task, model = UUID(str(uuid7())), Remembered()
+    for step, at, what, more, flag in steps:
+        if step == "apply":
+            data = {**(whole(task, "queued") if flag else {}), **more}
+            news = await snapshots.apply([event(task, at, what, data)])
+            assert news == model.apply(Position(*at), what, data)
+        else:
+            row = {**whole(task, what), "epoch": at[0], **({"progress": more} if flag else {})}
+            assert await snapshots.seed(TENANT, row, Position(*at)) == model.seed(row, Position(*at))
+        view = await snapshots.read(TENANT, task)
+        assert view is not None
+        assert (view.at, orjson.loads(view.task), view.complete) == (model.at, model.task, model.complete)
+        [standing] = await snapshots.positions([(TENANT, task)])
+        assert standing == (view.at, view.complete, view.finished)
+    await redis.aclose()
+
+
+async def test_two_hundred_events_are_one_call_and_more_are_one_round_trip(snapshots: Snapshots, redis: Redis) -> None:
+    tasks = [Living() for _ in range(450)]
+    await snapshots.apply([tasks[0].queued()])
+    await redis.config_resetstat()
+    assert await snapshots.apply([task.queued() for task in tasks]) == 449
+    calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert calls == 3
+
+
+async def test_scripts_come_back_after_redis_forgot_them(snapshots: Snapshots, redis: Redis) -> None:
+    task = Living()
+    await snapshots.apply([task.queued()])
+    await redis.script_flush()
+    assert await snapshots.apply([task.started()] * 300) == 1
+    await redis.script_flush()
+    assert await snapshots.read(TENANT, task.id) is not None
+
+
+async def test_history_is_capped_and_what_is_kept_is_a_chain(snapshots: Snapshots, redis: Redis) -> None:
+    task = Living()
+    await snapshots.apply([task.queued(), task.started(), *(task.progress(n) for n in range(1000))])
+    assert 256 <= await redis.xlen(key_of(TENANT, task.id) + ":h") < 512
+    since = Position(1, 900)
+    view = await snapshots.read_since(TENANT, task.id, since)
+    assert view is not None
+    chain = view.after(since)
+    assert chain is not None
+    assert [one.at.seq for one in chain] == list(range(901, 1001))
+    assert view.after(Position(1, 5)) is None
+    assert view.after(view.at) == []
+
+
+async def test_what_is_kept_runs_out_an_hour_after_the_end(snapshots: Snapshots, redis: Redis) -> None:
+    task = Living()
+    key = key_of(TENANT, task.id)
+    await snapshots.apply([task.queued(), task.started(), task.progress(1)])
+    assert OPEN_TTL_S - 5 < await redis.ttl(key) <= OPEN_TTL_S
+    await snapshots.apply([task.succeeded()])
+    assert FINISHED_TTL_S - 5 < await redis.ttl(key) <= FINISHED_TTL_S
+    assert FINISHED_TTL_S - 5 < await redis.ttl(key + ":h") <= FINISHED_TTL_S
+
+
+@pytest.mark.parametrize("suffix", ["", ":h"])
+async def test_a_key_of_another_type_does_not_stop_the_ingest(snapshots: Snapshots, redis: Redis, suffix: str) -> None:
+    task = Living()
+    await redis.set(key_of(TENANT, task.id) + suffix, "junk")
+    assert await snapshots.apply([task.queued(), task.started()]) == 2
+    view = await snapshots.read(TENANT, task.id)
+    assert view is not None
+    assert orjson.loads(view.task) == task.task
+
+
+async def test_a_history_left_over_from_an_evicted_snapshot_is_dropped(snapshots: Snapshots, redis: Redis) -> None:
+    task = Living()
+    events = [task.queued(), task.started(), task.progress(1)]
+    await snapshots.apply(events)
+    await redis.delete(key_of(TENANT, task.id))
+    assert await snapshots.apply(events) == 3
+    assert await redis.xlen(key_of(TENANT, task.id) + ":h") == 3
+
+
+async def test_names_that_are_ours_cannot_be_patched(snapshots: Snapshots) -> None:
+    task = Living()
+    forged = event(task.id, (1, 0), EventKind.STARTED, {"@e": 99, "@base": "1", "state": "running"})
+    await snapshots.apply([forged])
+    view = await snapshots.read(TENANT, task.id)
+    assert view is not None
+    assert (view.at, orjson.loads(view.task)) == ((1, 0), {"state": "running", "epoch": 1})
+    assert not view.complete
+
+
+async def test_a_late_first_event_completes_the_snapshot(snapshots: Snapshots) -> None:
+    task = Living()
+    first, second = task.queued(), task.started()
+    assert await snapshots.apply([second, first]) == 1
+    view = await snapshots.read(TENANT, task.id)
+    assert view is not None
+    assert view.complete
+    assert orjson.loads(view.task) == task.task
+
+
+async def test_redis_away_is_said_within_seconds_and_found_back(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")})
+    redis = connect(nowhere)
+    snapshots = Snapshots(redis)
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="Nothing is lost"):
+            await snapshots.apply([Living().queued()])
+    assert not snapshots.healthy
+    await redis.aclose()

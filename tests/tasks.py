@@ -1,0 +1,100 @@
+"""Tasks for tests: each shows one way a handler can behave."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from milepost import Context, Permanent, RetryAfter, task
+from pydantic import BaseModel, Field
+
+
+class Gate(BaseModel):
+    """A handler that waits until a file exists, so that tests decide when it goes on."""
+
+    path: str
+    steps: int = 3
+
+
+@task("test.gate", max_attempts=5)
+async def gate(ctx: Context, payload: Gate) -> dict[str, int]:
+    """Report the first step, wait for the gate, report the others."""
+    ctx.progress(1, payload.steps, unit="steps")
+    while not Path(payload.path).exists():  # noqa: ASYNC240 - a stat now and then
+        await asyncio.sleep(0.02)
+    for step in range(2, payload.steps + 1):
+        ctx.progress(step, payload.steps, unit="steps")
+    return {"attempt": ctx.attempt}
+
+
+@task("test.slow", queue="slow")
+async def slow(ctx: Context, payload: Gate) -> None:
+    """The same, on a queue of its own."""
+    await gate(ctx, payload)
+
+
+@task("test.thread_gate")
+def thread_gate(ctx: Context, payload: Gate) -> str:
+    """The same in a thread; ends early when asked to."""
+    while not Path(payload.path).exists():
+        if ctx.cancelled:
+            return "stopped early"
+        time.sleep(0.02)
+    return "done"
+
+
+@task("test.process_gate", isolation="process", memory="256MiB")
+async def process_gate(ctx: Context, payload: Gate) -> dict[str, int]:
+    """The same in a process."""
+    return await gate(ctx, payload)
+
+
+class Words(BaseModel):
+    """Something to say."""
+
+    words: str = "no"
+
+
+@task("test.permanent")
+async def permanent(_ctx: Context, payload: Words) -> None:
+    """Fail for good."""
+    raise Permanent(payload.words)
+
+
+@task("test.retry_after")
+async def retry_after(ctx: Context) -> int:
+    """Ask for another attempt at once, until the third."""
+    if ctx.attempt < 3:
+        raise RetryAfter(0.0)
+    return ctx.attempt
+
+
+@task("test.exit", isolation="process", max_attempts=1)
+def exit_process(_ctx: Context) -> None:
+    """Take the process down."""
+    import os
+
+    os._exit(7)
+
+
+@task("test.timeout", timeout=0.2, max_attempts=1)
+async def timeout(_ctx: Context) -> None:
+    """Never end."""
+    await asyncio.Event().wait()
+
+
+class Large(BaseModel):
+    """A size."""
+
+    size: int = Field(ge=0)
+
+
+@task("test.large", max_attempts=1)
+async def large(_ctx: Context, payload: Large) -> str:
+    """Return a text of that size."""
+    return "x" * payload.size
+
+
+@task("test.unserialisable", max_attempts=1)
+async def unserialisable(_ctx: Context):  # type: ignore[no-untyped-def] # noqa: ANN201
+    """Return what JSON cannot carry."""
+    return object()
