@@ -43,6 +43,9 @@ class PortInUse(EmbeddedError):
     """A port asked for by name is taken."""
 
     def __init__(self, name: str, port: int, owner: str | None) -> None:
+        self.name = name
+        self.port = port
+        self.owner = owner
         by = f" by {owner}" if owner else ""
         super().__init__(
             f"port {port}, asked for {name}, is in use{by}. Stop what listens there, name another port, "

@@ -129,7 +129,7 @@ class KafkaServer(Server):
 
     async def _format(self, jvm: Jvm) -> None:
         """Write the cluster's id and first metadata into an empty data directory."""
-        arguments = ["format", "--ignore-formatted", "-t", self.cluster.identity, "-c", str(self._settings_file)]
+        arguments = ["format", "--ignore-formatted", f"--cluster-id={self.cluster.identity}", "-c", str(self._settings_file)]
         tool = await asyncio.create_subprocess_exec(
             *jvm.command("kafka.tools.StorageTool", *arguments),
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from milepost.log.connection import connection
 from milepost.runtime.lifecycle import jittered
@@ -20,6 +20,9 @@ log = get_logger("milepost.log.writer")
 UNACKED_LIMIT = 20_000
 """Records handed in and not acknowledged; beyond it the writer takes no more."""
 STANDSTILL_S = 20.0
+MISSING_S = 30.0
+"""A topic that was found missing is not looked for again before that; its records are dropped meanwhile."""
+_NO_TOPIC = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError, TimeoutError)
 
 
 class Record(NamedTuple):
@@ -36,7 +39,8 @@ class Writer:
     """Sends records in order of arrival; those not acknowledged when the producer fails are sent again by the next.
 
     So a record may arrive twice, and readers must tell copies apart. While `ready` is false, `write` refuses:
-    callers then keep what only they hold, or drop what is just a hint.
+    callers then keep what only they hold, or drop what is just a hint. Records for a topic that does not exist are
+    dropped with a warning and hold up nobody else's: the name of a queue comes from outside.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
@@ -45,6 +49,10 @@ class Writer:
         self._queue: deque[Record] = deque()
         self._unacked: dict[int, Record] = {}
         self._count = 0
+        self._known: set[str] = set()
+        self._missing: dict[str, float] = {}
+        self._parked: dict[str, list[Record]] = {}
+        self._look_ups: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._broken = asyncio.Event()
         self._idle = asyncio.Event()
@@ -59,7 +67,8 @@ class Writer:
     @property
     def ready(self) -> bool:
         """Whether `write` will take a record."""
-        return self._connected and len(self._queue) + len(self._unacked) < UNACKED_LIMIT
+        parked = sum(map(len, self._parked.values())) if self._parked else 0
+        return self._connected and len(self._queue) + len(self._unacked) + parked < UNACKED_LIMIT
 
     def write(self, record: Record) -> bool:
         """Take a record to be sent; False, and nothing kept, while not `ready`."""
@@ -107,6 +116,8 @@ class Writer:
                 attempt += 1
             finally:
                 self._connected = False
+                for look_up in self._look_ups:
+                    look_up.cancel()
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(3):
                         await producer.stop()
@@ -114,18 +125,54 @@ class Writer:
 
     async def _pump(self, producer: Any) -> None:
         again, self._unacked = list(self._unacked.values()), {}
+        again += [record for records in self._parked.values() for record in records]
+        self._parked.clear()
+        self._known.clear()
         self._queue.extendleft(reversed(again))
         while True:
             self._wake.clear()
             while self._queue:
                 if self._broken.is_set():
                     raise ConnectionError("the producer failed to deliver")
-                await self._send(producer, self._queue.popleft())
+                record = self._queue.popleft()
+                if record.topic in self._known:
+                    await self._send(producer, record)
+                else:
+                    self._park(producer, record)
             if self._broken.is_set():
                 raise ConnectionError("the producer failed to deliver")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._wake.wait()
+
+    def _park(self, producer: Any, record: Record) -> None:
+        """Keep a record until its topic was looked up: for one that is missing that takes seconds."""
+        if record.topic in self._parked:
+            self._parked[record.topic].append(record)
+        elif self._missing.get(record.topic, 0.0) > asyncio.get_running_loop().time():
+            self._rest()
+        else:
+            self._parked[record.topic] = [record]
+            task = asyncio.create_task(self._look_up(producer, record.topic))
+            self._look_ups.add(task)
+            task.add_done_callback(self._look_ups.discard)
+
+    async def _look_up(self, producer: Any, topic: str) -> None:
+        try:
+            async with asyncio.timeout(STANDSTILL_S):
+                await producer.partitions_for(topic)
+        except _NO_TOPIC as error:
+            dropped = len(self._parked.pop(topic, ()))
+            self._missing[topic] = asyncio.get_running_loop().time() + MISSING_S
+            log.warning("no such topic; its records are dropped", topic=topic, dropped=dropped, error=repr(error))
+            self._rest()
+        except Exception:  # noqa: BLE001 - the producer is failing; the next one looks again
+            self._broken.set()
+            self._wake.set()
+        else:
+            self._known.add(topic)
+            self._queue.extendleft(reversed(self._parked.pop(topic, [])))
+            self._wake.set()
 
     async def _send(self, producer: Any, record: Record) -> None:
         self._count += 1
@@ -162,5 +209,5 @@ class Writer:
         self._rest()
 
     def _rest(self) -> None:
-        if not self._unacked and not self._queue:
+        if not self._unacked and not self._queue and not self._parked:
             self._idle.set()

@@ -1,5 +1,8 @@
 """The settings of all services, from MILEPOST_* variables and, in development, a `.env` file."""
 
+import difflib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +10,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from milepost.errors import SettingsError
+
+_PREFIX = "MILEPOST_"
+_OF_OTHERS = {"MILEPOST_KAFKA_JARS", "MILEPOST_MAVEN_REPOSITORY"}
+"""Read where Kafka's jars are fetched for development, and nowhere else."""
 
 
 def _split(value: object) -> object:
@@ -23,7 +30,7 @@ class Settings(BaseSettings):
     """One reference for the api, the workers and the notifiers. Durations are seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILEPOST_", env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
     database_url: SecretStr = Field(
@@ -81,11 +88,23 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
         """Read the environment; `overrides` win. Raises SettingsError with one readable message."""
+        rows = _unknown(os.environ, {_PREFIX + name.upper() for name in cls.model_fields} | _OF_OTHERS)
         try:
-            return cls(**overrides)
+            settings = cls(**overrides)
+            if not rows:
+                return settings
         except ValidationError as error:
-            rows = []
             for finding in error.errors(include_url=False, include_input=False):
                 name = "MILEPOST_" + str(finding["loc"][0]).upper() if finding["loc"] else "settings"
                 rows.append(f"  {name}: {finding['msg'].removeprefix('Value error, ')}")
-            raise SettingsError("These settings are not valid; nothing was started.\n" + "\n".join(rows)) from None
+        raise SettingsError("These settings are not valid; nothing was started.\n" + "\n".join(rows))
+
+
+def _unknown(variables: Iterable[str], known: set[str]) -> list[str]:
+    """Return a row for each variable of ours that means nothing: most likely a misspelt one."""
+    rows = []
+    for name in sorted(variables):
+        if name.startswith(_PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            rows.append(f"  {name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+    return rows

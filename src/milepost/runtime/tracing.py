@@ -44,7 +44,8 @@ def shut_down_tracing() -> None:
 
 def new_traceparent() -> str:
     """Return the start of a new, unsampled trace."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    digits = secrets.token_hex(24)
+    return f"00-{digits[:32]}-{digits[32:]}-00"
 
 
 def valid_traceparent(text: str | None) -> str | None:

@@ -130,3 +130,7 @@ async def test_only_listed_origins_may_call_from_a_page(api: Api) -> None:
     for origin in ("null", "https://app.example.evil", "https://app.example:8443", "http://app.example"):
         async with api.session.options(f"{api.url}/v1/tasks", headers=asked | {"Origin": origin}) as response:
             assert "Access-Control-Allow-Origin" not in response.headers
+    answer = await api.get("/v1/types", headers={"Origin": "https://app.example"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "Location" in answer.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Origin" not in (await api.get("/v1/types", headers={"Origin": "null"})).headers

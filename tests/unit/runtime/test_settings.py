@@ -17,6 +17,13 @@ def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyP
     assert "nothing was started" in text
 
 
+def test_a_misspelt_setting_is_named_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE_ULR", "postgresql://u:hunter2@h/d")
+    with pytest.raises(SettingsError, match="MILEPOST_DATABASE_URL") as refusal:
+        Settings.load()
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_a_lease_that_one_late_renewal_would_lose_is_refused() -> None:
     with pytest.raises(SettingsError, match="MILEPOST_LEASE"):
         Settings.load(lease=6, renew=5)

@@ -20,7 +20,7 @@ from milepost_schemas import EventKind
 from milepost_worker.execution.inline import CoroutineJob, ThreadJob
 from milepost_worker.execution.job import Job
 from milepost_worker.execution.process import Progress
-from milepost_worker.outcome import Dropped, Outcome, Stopped, ended, refused_payload
+from milepost_worker.outcome import Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
 from milepost_worker.trail import EventSink, Trail
 
 log = get_logger("milepost.worker.attempt")
@@ -177,7 +177,13 @@ class Attempt:
         self.context.flush(final=True)
         if not stopped.done():
             return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
-        return Stopped() if stopped.result() is StopReason.CANCELLED else Dropped()
+        if stopped.result() is StopReason.CANCELLED:
+            return Stopped()
+        if stopped.result() is StopReason.RELEASED and finished.done() and not finished.cancelled():
+            # It came to its end after all: better than running it again.
+            outcome = finished.result()
+            return outcome if isinstance(outcome, Succeeded) else Dropped()
+        return Dropped()
 
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         if self.definition.isolation == "process" or self.definition.asynchronous:

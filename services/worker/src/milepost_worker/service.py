@@ -14,7 +14,7 @@ from milepost.log import Topics, Writer
 from milepost.log.deadletters import dead_letter
 from milepost.log.reader import Records
 from milepost.runtime.batching import GroupCommit
-from milepost.runtime.lifecycle import Shutdown, background, jittered
+from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.store import Claimed, Held, Store, open_pool
@@ -27,7 +27,7 @@ from milepost_worker.execution.process import Processes
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.leases import Leases
-from milepost_worker.outcome import ended
+from milepost_worker.outcome import Dropped, ended
 from milepost_worker.passes import Passes
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
@@ -75,7 +75,6 @@ class Worker:
                     ("kafka writer", self._writer.run),
                     ("leases", self._leases.renew),
                     ("event pump", self._pump),
-                    ("beat", self._beat),
                 )
             )
             async with background(
@@ -85,27 +84,14 @@ class Worker:
                 ("sweep", self._passes.sweep),
                 ("outbox", self._passes.outbox),
                 ("control", self._control.listen),
+                ("beat", self._beat),
             ):
-                await self._announce(shutdown)
                 log.info("ready", worker=self.identity.name, queues=self.identity.queues, slots=self._running.slots)
                 await shutdown.requested.wait()
                 self._draining = True
                 self._intake.close()
                 await self._drain(shutdown)
             await self._say_goodbye()
-
-    async def _announce(self, shutdown: Shutdown) -> None:
-        tries = 0
-        while not shutdown.requested.is_set():
-            try:
-                await self._store.announce([definition.info() for definition in self._registry])
-                await self._beat_once()
-            except Unavailable as error:
-                log.warning("Postgres is away; waiting for it", error=str(error))
-                await asyncio.sleep(jittered(tries))
-                tries += 1
-            else:
-                return
 
     def _start(self, claimed: Sequence[Claimed], lease_until: float) -> None:
         for task in claimed:
@@ -127,7 +113,7 @@ class Worker:
                 log.exception("the attempt could not be run")
                 outcome = ended("CannotRun", f"The worker could not run the handler: {error!r}")
             attempt.settling = True
-            if attempt.reason is StopReason.RELEASED:
+            if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):
                 await self._settler.release(attempt)
             else:
                 due = await self._settler.settle(attempt, outcome)
@@ -149,6 +135,8 @@ class Worker:
                     attempt.trail.flush()
 
     async def _beat(self) -> None:
+        # Types first: whoever sees this worker may submit what it runs.
+        await self._store.announce([definition.info() for definition in self._registry])
         while True:
             await self._beat_once()
             await asyncio.sleep(BEAT_EVERY_S)

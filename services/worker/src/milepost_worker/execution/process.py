@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import signal
 import socket
 import sys
@@ -85,7 +84,6 @@ class Processes:
                     *self._modules,
                     pass_fds=[theirs.fileno()],
                     stdin=asyncio.subprocess.DEVNULL,
-                    env=os.environ | {"MILEPOST_FORKED": "1"},
                 )
             finally:
                 theirs.close()

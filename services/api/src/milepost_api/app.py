@@ -1,0 +1,209 @@
+"""The composition root: settings in, an ASGI application out. Connections live as long as its lifespan."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from milepost.announce import Announcer
+from milepost.errors import MilepostError
+from milepost.log import Topics, Writer
+from milepost.runtime.auth import Authenticator
+from milepost.runtime.batching import GroupCommit
+from milepost.runtime.lifecycle import background
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.store import Store, open_pool
+from milepost.store.connection import Pool, transient
+from milepost.store.records import Held
+from milepost_api.cursors import Cursors
+from milepost_api.endpoint import Endpoint, internal, trace_id_for
+from milepost_api.known_types import KnownTypes
+from milepost_api.openapi import describe
+from milepost_api.problems import Refusal
+from milepost_api.reply import header_of
+from milepost_api.routes import batch, cancel, catalogue, documentation, health, submit, tasks
+from milepost_api.services import Services
+from milepost_api.waiting import Waits
+from milepost_schemas.problem import ProblemType
+
+_ROOMS: Final = (submit, batch, tasks, cancel, catalogue, health, documentation)  # the busiest first
+_SUBMIT_LIMIT: Final = 500
+_READ_LIMIT: Final = 100
+_POOL: Final = 8
+_FLUSH_S: Final = 3.0
+
+log = get_logger("milepost.api")
+
+
+class _App(FastAPI):
+    """FastAPI, with a short way for exact paths: an Endpoint answers every error itself and needs no middleware."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.direct: dict[tuple[str, str], ASGIApp] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer at once, or go through FastAPI: what came from a page (Origin) may need CORS headers."""
+        if scope["type"] == "http":
+            app = self.direct.get((scope["method"], scope["path"]))
+            if app is not None and header_of(scope, b"origin") is None:
+                scope["app"] = self
+                await app(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; it connects to nothing before its lifespan begins."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = _App(
+        title="Milepost",
+        summary="Long tasks, with progress people can watch live.",
+        version="1",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    app.state.verbose = settings.log_level == "debug"
+    setattr(app, "openapi", lambda: describe(app))  # noqa: B010 - the documented way, which a type checker refuses
+    for room in _ROOMS:
+        room.room(app.router)
+    app.direct = {
+        (method, route.path): route.app
+        for route in app.router.routes
+        if isinstance(route, Endpoint) and not route.param_convertors
+        for method in route.methods or ()
+    }
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-None-Match",
+                "Prefer",
+                "traceparent",
+            ],
+            expose_headers=["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"],
+        )
+    if settings.api_key is None:
+        log.warning("MILEPOST_API_KEY is not set: every request that needs a key will be refused")
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _services(settings: Settings) -> AsyncIterator[Services]:
+    pool = await open_pool(settings, "api", size=_POOL)
+    store = Store(pool)
+    writer = Writer(settings, "milepost-api")
+    forget = _Forget(store)
+    read = GroupCommit(store.get_many, limit=_READ_LIMIT, lanes=2, transient=transient)
+    services = Services(
+        settings=settings,
+        auth=Authenticator(settings),
+        store=store,
+        submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=2, transient=transient),
+        read=read,
+        writer=writer,
+        announcer=Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", forget),
+        types=KnownTypes(store.types),
+        cursors=Cursors(settings),
+        waits=Waits(read),
+    )
+    try:
+        async with background(("kafka writer", writer.run), ("types", services.types.run)):
+            yield services
+            await services.submit.drain()
+            if writer.connected:
+                await writer.flush(_FLUSH_S)
+            await forget.drain()
+    finally:
+        await _close(pool)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(_FLUSH_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+class _Forget:
+    """Deletes outbox rows of completions Kafka has; what it misses, the sweeper finds again."""
+
+    def __init__(self, store: Store) -> None:
+        self._delete = GroupCommit(store.delete_outbox, limit=_SUBMIT_LIMIT, transient=transient)
+        self._deleting: set[asyncio.Task[None]] = set()
+
+    def __call__(self, held: Held) -> None:
+        task = asyncio.get_running_loop().create_task(self._forget(held))
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
+
+    async def _forget(self, held: Held) -> None:
+        try:
+            await self._delete(held)
+        except MilepostError as error:
+            log.debug("outbox row stays for the sweeper", task=str(held.id), error=str(error))
+
+    async def drain(self) -> None:
+        if self._deleting:
+            await asyncio.wait(self._deleting, timeout=_FLUSH_S)
+
+
+async def _http_error(request: Request, error: Exception) -> Any:
+    """Answer what Starlette's router refuses: unknown paths and methods."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == ProblemType.NOT_FOUND.value.status:
+        refusal = Refusal(ProblemType.NOT_FOUND, "There is no such path. GET /v1/openapi.json lists them all.")
+    elif status == ProblemType.METHOD.value.status:
+        allowed = ", ".join(sorted(_methods(request)))
+        headers = [(b"allow", allowed.encode())]
+        refusal = Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", headers=headers)
+    else:
+        log.error("refused by the framework", status=status, error=str(error))
+        refusal = internal()
+    return refusal.reply(trace_id_for(request.scope))
+
+
+def _methods(request: Request) -> set[str]:
+    router: APIRouter = request.app.router
+    path = request.scope["path"]
+    found: set[str] = set()
+    for route in router.routes:
+        if getattr(route, "path_regex", None) is not None and route.path_regex.match(path):  # type: ignore[attr-defined]
+            found |= route.methods  # type: ignore[attr-defined]
+    return found
+
+
+async def _bug(request: Request, error: Exception) -> Any:
+    """Answer an exception from outside the endpoints; Starlette raises it again, so the server logs it."""
+    trace_id = trace_id_for(request.scope)
+    log.error("request failed outside its endpoint", error=repr(error), trace_id=trace_id)
+    return internal().reply(trace_id)

@@ -1,0 +1,137 @@
+"""What every route has in common: who asks, the body, the span, the deadline, and how errors are answered."""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+import structlog
+from fastapi.routing import APIRoute
+from opentelemetry.trace import SpanKind
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from milepost.errors import Unavailable
+from milepost.runtime.auth import Principal
+from milepost.runtime.logs import get_logger
+from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
+from milepost_api.body import read_json_body
+from milepost_api.problems import Refusal, unavailable
+from milepost_api.reply import Reply, header_of
+from milepost_api.services import Services
+from milepost_schemas.problem import ProblemType
+
+DEADLINE_S: Final = 5.0
+"""No request is worked on for longer, unless its handler says so."""
+MIB: Final = 1024 * 1024
+
+log = get_logger("milepost.api")
+
+
+class Call(Request):
+    """A request as handlers see it: authenticated, its body read."""
+
+    services: Services
+    tenant: str
+    content: bytes
+    traceparent: str
+    deadline: asyncio.Timeout
+
+    def header(self, name: bytes) -> str | None:
+        """Return the first header of that lower-case name; None without one."""
+        return header_of(self.scope, name)
+
+
+class Endpoint(APIRoute):
+    """A route whose handler takes a Call and returns a Reply.
+
+    FastAPI describes it in OpenAPI; requests go straight to the handler, without FastAPI's dependency solving.
+    """
+
+    needs_key: ClassVar[bool] = True
+    body_limit: ClassVar[int | None] = None
+
+    def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
+        super().__init__(path, endpoint, **{**options, "response_model": None})
+        self.app = self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parent = valid_traceparent(header_of(scope, b"traceparent"))
+        name = f"{scope['method']} {self.path_format}"
+        try:
+            with span(name, SpanKind.SERVER, parent) as traceparent:
+                scope["milepost.traceparent"] = traceparent
+                reply = await self._reply(scope, receive, traceparent)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the caller gets an answer and we get a line
+            reply = self._failed(error, scope)
+        if reply.status >= 500 or scope["app"].state.verbose:
+            log.log(40 if reply.status >= 500 else 10, "answered", route=name, status=reply.status)
+        await reply(scope, receive, send)
+
+    async def _reply(self, scope: Scope, receive: Receive, traceparent: str) -> Reply:
+        structlog.contextvars.bind_contextvars(trace_id=trace_id_of(traceparent))
+        try:
+            call = Call(scope, receive)
+            call.services = scope["app"].state.services
+            call.traceparent = traceparent
+            if self.needs_key:
+                call.tenant = authenticate(call.services, header_of(scope, b"authorization")).tenant
+            if self.body_limit is not None:
+                call.content = await read_json_body(scope, receive, self.body_limit)
+            async with asyncio.timeout(DEADLINE_S) as call.deadline:
+                reply: Reply = await self.endpoint(call)
+            return reply
+        except Refusal as refusal:
+            return refusal.reply(trace_id_of(traceparent))
+
+    def _failed(self, error: Exception, scope: Scope) -> Reply:
+        trace_id = trace_id_of(scope["milepost.traceparent"])
+        if isinstance(error, Unavailable):
+            return unavailable(str(error)).reply(trace_id)
+        if isinstance(error, TimeoutError):
+            detail = f"There was no answer within {DEADLINE_S:g} s. Try again in a moment, a submission with its key."
+            return unavailable(detail).reply(trace_id)
+        log.error("request failed", route=self.path_format, exc_info=error)
+        return internal().reply(trace_id)
+
+
+class OpenEndpoint(Endpoint):
+    """A route for everybody."""
+
+    needs_key = False
+
+
+class JsonEndpoint(Endpoint):
+    """A route that takes a JSON body of up to 1 MiB."""
+
+    body_limit = MIB
+
+
+class LargeJsonEndpoint(Endpoint):
+    """A route that takes a JSON body of up to 8 MiB."""
+
+    body_limit = 8 * MIB
+
+
+def authenticate(services: Services, authorization: str | None) -> Principal:
+    """Return who asks. Raises Refusal (401)."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthenticated("Send your key in the header Authorization: Bearer KEY.", b"Bearer")
+    principal = services.auth.principal(token.strip())
+    if principal is None:
+        raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", b'Bearer error="invalid_token"')
+    return principal
+
+
+def _unauthenticated(detail: str, challenge: bytes) -> Refusal:
+    return Refusal(ProblemType.UNAUTHENTICATED, detail, headers=((b"www-authenticate", challenge),))
+
+
+def internal() -> Refusal:
+    """Return the refusal for a bug of ours."""
+    return Refusal(ProblemType.INTERNAL, "This is a fault of Milepost. Its log says more under this trace_id.")
+
+
+def trace_id_for(scope: Scope) -> str | None:
+    """Return the trace of a request that reached no endpoint, or left it by an exception."""
+    known: str | None = scope.get("milepost.traceparent")
+    return trace_id_of(known or valid_traceparent(header_of(scope, b"traceparent")) or new_traceparent())

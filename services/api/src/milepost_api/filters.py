@@ -1,0 +1,110 @@
+"""The query string of a list, as Filters."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from milepost.store import Filters
+from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_schemas.base import Timestamp
+from milepost_schemas.problem import ProblemType
+from milepost_schemas.task import TaskState
+
+LIMIT: Final = 200
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Timestamp)
+_MANY: Final = {"state", "label"}
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("should be a name: letters, digits, dot, dash, underscore")
+    return text
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError("should be the id of a task, a UUID") from None
+
+
+def _instant(text: str) -> datetime:
+    try:
+        if "-" in text:
+            return _INSTANT.validate_strings(text)
+    except (ValidationError, OverflowError):
+        pass
+    raise ValueError("should be an instant with an offset, as in 2026-01-31T09:30:00Z")
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT:
+        raise ValueError(f"should be a number from 1 to {LIMIT}")
+    return int(text)
+
+
+def _states(texts: list[str]) -> list[str]:
+    states = {part.strip() for text in texts for part in text.split(",")}
+    if not states <= set(TaskState):
+        raise ValueError("should be some of " + ", ".join(TaskState))
+    return sorted(states)
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or _NAME.fullmatch(name) is None or _TEXT.fullmatch(value) is None:
+            raise ValueError("should be NAME=VALUE")
+        if labels.setdefault(name, value) != value:
+            raise ValueError(f"asks for two values of {name}; no task has both")
+    return labels
+
+
+_READERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "state": ("states", _states),
+    "type": ("type", _name),
+    "queue": ("queue", _name),
+    "label": ("labels", _labels),
+    "parent": ("parent_id", _uuid),
+    "created_from": ("created_from", _instant),
+    "created_before": ("created_before", _instant),
+    "limit": ("limit", _limit),
+    "cursor": ("cursor", str),
+}
+
+
+def read_filters(query: bytes) -> tuple[Filters, str | None]:
+    """Return the filters and the cursor of a query string. Raises Refusal, for unknown parameters too."""
+    rows: list[dict[str, str]] = []
+    given: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (UnicodeDecodeError, ValueError):
+        pairs = []
+        rows.append(finding((), "the query string is not valid, or has more than 100 parameters"))
+    for name, value in pairs:
+        given.setdefault(name, []).append(value)
+    members: dict[str, Any] = {}
+    for name, values in given.items():
+        if name not in _READERS:
+            rows.append(finding((name,), "is not a parameter of this list"))
+        elif len(values) > 1 and name not in _MANY:
+            rows.append(finding((name,), "is given more than once"))
+        else:
+            member, read = _READERS[name]
+            try:
+                members[member] = read(values if name in _MANY else values[0])
+            except ValueError as error:
+                rows.append(finding((name,), str(error)))
+    if rows:
+        raise Refusal(ProblemType.INVALID, "These filters cannot be used.", rows[:ROWS_SHOWN])
+    cursor = members.pop("cursor", None)
+    return Filters(**members), cursor

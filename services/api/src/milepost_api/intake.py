@@ -1,0 +1,84 @@
+"""Taking a task in: checked, stored, then told to the world. One at a time or in a batch, the same way."""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+import uuid_utils.compat as uuids
+
+from milepost.store import NewTask, Submitted, new_task_view
+from milepost_api.problems import Refusal, finding
+from milepost_api.services import Services
+from milepost_api.shown import row_bytes, view_bytes, with_links
+from milepost_api.submission import fingerprint_of, new_task, read_key, read_members
+from milepost_schemas import EventKind, Position, TaskState
+from milepost_schemas.problem import ProblemType
+
+_START = Position(0, 0)
+
+
+class Taken(NamedTuple):
+    """A task that is stored. `body` is it as the API shows it; `replayed`: its key had been used before."""
+
+    id: UUID
+    state: TaskState
+    body: bytes
+    replayed: bool
+
+
+async def take(services: Services, tenant: str, traceparent: str, members: Any, key: str | None) -> Taken:
+    """Store a task and announce it. Raises Refusal; Unavailable, when it is unknown whether it was stored."""
+    asked, payload = read_members(members)
+    fingerprint = None
+    if key is not None:
+        key = read_key(key)
+        fingerprint = fingerprint_of(members)
+    known = await services.types.find(asked.type)
+    known.check(payload)
+    root = None if asked.parent_id is None else await _root_of(services, tenant, asked.parent_id)
+    new = new_task(
+        uuids.uuid7(),
+        tenant,
+        asked,
+        payload,
+        known.info,
+        root=root,
+        traceparent=traceparent,
+        key=key,
+        fingerprint=fingerprint,
+    )
+    submitted = await services.submit(new)
+    if submitted.before is not None:
+        return _earlier(services, submitted, fingerprint)
+    view = view_bytes(new_task_view(new, submitted))
+    _announce(services, new, submitted, view)
+    return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings.stream_url), replayed=False)
+
+
+async def _root_of(services: Services, tenant: str, parent: UUID) -> UUID:
+    row = await services.read((tenant, parent))
+    if row is None:
+        detail = "parent_id is not the id of one of your tasks. Nothing was stored."
+        raise Refusal(ProblemType.INVALID, detail, [finding(("parent_id",), "no such task")])
+    root: UUID = row["root_id"]
+    return root
+
+
+def _earlier(services: Services, submitted: Submitted, fingerprint: bytes | None) -> Taken:
+    row: Any = submitted.before
+    if row["fingerprint"] != fingerprint:
+        detail = (
+            f"This idempotency key belongs to task {row['id']}, which was made from another body. Nothing was stored; "
+            "use a new key for a new task."
+        )
+        raise Refusal(ProblemType.KEY_REUSED, detail)
+    return Taken(submitted.id, submitted.state, row_bytes(row, services.settings.stream_url), replayed=True)
+
+
+def _announce(services: Services, new: NewTask, submitted: Submitted, view: bytes) -> None:
+    queued = submitted.state == TaskState.QUEUED
+    kind = EventKind.QUEUED if queued else EventKind.SCHEDULED
+    root = new.root_id or new.id
+    services.announcer.event(new.id, new.tenant, root, _START, kind, orjson.Fragment(view), new.traceparent)
+    if queued:
+        services.announcer.dispatch(new.id, new.tenant, new.type, new.queue, new.priority, 0, new.traceparent)

@@ -1,0 +1,81 @@
+"""The description at /v1/openapi.json. Handlers take bytes, so routes say here what those bytes are."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from milepost_api.contracts import Batch, BatchAnswer, Liveness, Readiness, TypeList, WorkerList
+from milepost_schemas import Problem, SubmitTask, Task, TaskPage
+from milepost_schemas.problem import MEDIA_TYPE, ProblemType
+
+_TEMPLATE: Final = "#/components/schemas/{model}"
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch)
+_GIVEN: Final[tuple[type[BaseModel], ...]] = (
+    Task, TaskPage, BatchAnswer, TypeList, WorkerList, Readiness, Liveness, Problem,
+)  # fmt: skip
+_KEY: Final = "key"
+
+JsonObject = dict[str, Any]
+
+
+def body(model: type[BaseModel], description: str) -> JsonObject:
+    """Describe a request's body."""
+    content = {"application/json": {"schema": ref(model)}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def answer(model: type[BaseModel] | None, description: str, *headers: str) -> JsonObject:
+    """Describe a response with JSON (None: any JSON)."""
+    schema = {} if model is None else ref(model)
+    described: JsonObject = {"description": description, "content": {"application/json": {"schema": schema}}}
+    if headers:
+        described["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+    return described
+
+
+def problems(*kinds: ProblemType) -> dict[int | str, JsonObject]:
+    """Describe refusals, and those that every route can answer with."""
+    described: dict[int | str, JsonObject] = {}
+    for kind in (*kinds, ProblemType.INTERNAL, ProblemType.UNAVAILABLE):
+        row = kind.value
+        line = f"`{kind.uri}`: {row.title}."
+        known = described.get(row.status)
+        described[row.status] = {
+            "description": line if known is None else f"{known['description']}\n\n{line}",
+            "content": {MEDIA_TYPE: {"schema": ref(Problem)}},
+        }
+    return described
+
+
+def parameter(name: str, where: str, description: str, **schema: Any) -> JsonObject:
+    """Describe a parameter; those in the path are required."""
+    described: JsonObject = {"name": name, "in": where, "description": description, "required": where == "path"}
+    return described | {"schema": schema or {"type": "string"}}
+
+
+def ref(model: type[BaseModel]) -> JsonObject:
+    """Point to a model's schema."""
+    return {"$ref": _TEMPLATE.format(model=model.__name__)}
+
+
+TASK_ID: Final = parameter("id", "path", "The task.", type="string", format="uuid")
+NEEDS_KEY: Final[JsonObject] = {"security": [{_KEY: []}]}
+
+
+def describe(app: FastAPI) -> JsonObject:
+    """Return the OpenAPI document of the whole service, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+            *((model, "validation") for model in _TAKEN),
+            *((model, "serialization") for model in _GIVEN),
+        ]
+        _, schemas = models_json_schema(asked, ref_template=_TEMPLATE)
+        components = document.setdefault("components", {})
+        components["schemas"] = schemas["$defs"]
+        components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,51 @@
+"""POST /v1/tasks/{id}/cancel."""
+
+from fastapi import APIRouter
+
+from milepost_api.endpoint import Call, Endpoint
+from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
+from milepost_api.problems import Refusal
+from milepost_api.reply import Reply, json_reply
+from milepost_api.routes.tasks import missing, task_id
+from milepost_api.shown import accepted, row_bytes
+from milepost_schemas import Task, TaskState
+from milepost_schemas.problem import ProblemType
+
+
+async def cancel(call: Call) -> Reply:
+    """End a task that nobody runs; ask the worker of a running one to stop it."""
+    services = call.services
+    outcome = await services.store.cancel(call.tenant, task_id(call))
+    if outcome is None:
+        raise missing()
+    row = outcome.row
+    state = TaskState(row["state"])
+    body = row_bytes(row, services.settings.stream_url)
+    if outcome.moved:
+        services.announcer.ended(row)
+    elif state == TaskState.CANCELLED:
+        return json_reply(body)
+    elif state.terminal:
+        raise Refusal(ProblemType.STATE, f"The task has {state} already; there is nothing left to cancel.")
+    else:
+        services.announcer.cancel_request(row["id"], row["tenant"], row["traceparent"])
+    return accepted(body, str(row["id"]))
+
+
+def room(router: APIRouter) -> None:
+    """Add the route."""
+    router.add_api_route(
+        "/v1/tasks/{id}/cancel",
+        cancel,
+        methods=["POST"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="Cancel a task",
+        status_code=202,
+        responses={
+            202: answer(Task, "Cancelled, or, if it is running, about to be.", "Location", "Retry-After"),
+            200: answer(Task, "It was cancelled before."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
+        },
+        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+    )

@@ -1,0 +1,84 @@
+"""POST /v1/tasks: the hot path."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from milepost_api.endpoint import DEADLINE_S, Call, JsonEndpoint
+from milepost_api.intake import Taken, take
+from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
+from milepost_api.preferences import wait_of
+from milepost_api.reply import Reply, json_reply
+from milepost_api.shown import accepted, row_bytes
+from milepost_api.strict_json import parse
+from milepost_schemas import SubmitTask, Task
+from milepost_schemas.problem import ProblemType
+
+_REPLAYED = (b"idempotent-replayed", b"true")
+
+
+async def submit(call: Call) -> Reply:
+    """Store a task, or find the one that was stored earlier under the same idempotency key."""
+    key = call.header(b"idempotency-key")
+    taken = await take(call.services, call.tenant, call.traceparent, parse(call.content), key)
+    more = (_REPLAYED,) if taken.replayed else ()
+    seconds = wait_of(call.header(b"prefer"))
+    if seconds and not taken.state.terminal:
+        return await _wait(call, taken, seconds, more)
+    if taken.state.terminal:
+        return json_reply(taken.body, 200, *more)
+    return accepted(taken.body, str(taken.id), *more)
+
+
+async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes, bytes], ...]) -> Reply:
+    call.deadline.reschedule(asyncio.get_running_loop().time() + seconds + DEADLINE_S)
+    more = (*more, (b"preference-applied", b"wait=%d" % seconds))
+    row = await call.services.waits.finished(call.tenant, taken.id, seconds)
+    if row is None:
+        return accepted(taken.body, str(taken.id), *more)
+    return json_reply(row_bytes(row, call.services.settings.stream_url), 200, *more)
+
+
+def room(router: APIRouter) -> None:
+    """Add the route."""
+    router.add_api_route(
+        "/v1/tasks",
+        submit,
+        methods=["POST"],
+        route_class_override=JsonEndpoint,
+        tags=["tasks"],
+        summary="Submit a task",
+        status_code=202,
+        responses={
+            202: answer(
+                Task, "Stored; it will run.", "Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"
+            ),
+            200: answer(Task, "Already finished.", "Idempotent-Replayed", "Preference-Applied"),
+            **problems(
+                ProblemType.MALFORMED,
+                ProblemType.UNAUTHENTICATED,
+                ProblemType.TOO_LARGE,
+                ProblemType.MEDIA,
+                ProblemType.INVALID,
+                ProblemType.PAYLOAD,
+                ProblemType.UNKNOWN_TYPE,
+                ProblemType.KEY_REUSED,
+            ),
+        },
+        openapi_extra={
+            **NEEDS_KEY,
+            **body(SubmitTask, "Up to 1 MiB."),
+            "parameters": [
+                parameter(
+                    "Idempotency-Key",
+                    "header",
+                    "Makes repeating the request safe: it finds the task of the first time.",
+                    type="string",
+                    minLength=1,
+                    maxLength=255,
+                ),
+                parameter("Prefer", "header", "`wait=N`: answer when the task is finished, or after N ≤ 60 seconds."),
+                parameter("traceparent", "header", "W3C Trace Context; the task joins this trace."),
+            ],
+        },
+    )

@@ -1,0 +1,149 @@
+"""GET /v1/tasks, GET /v1/tasks/{id} and its result."""
+
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter
+
+from milepost_api.endpoint import Call, Endpoint
+from milepost_api.filters import LIMIT, read_filters
+from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, parameter, problems
+from milepost_api.problems import Refusal
+from milepost_api.reply import Reply, json_reply
+from milepost_api.shown import conditional, row_bytes
+from milepost_schemas import Task, TaskPage, TaskState
+from milepost_schemas.problem import ProblemType
+
+_ID_LENGTH: Final = 36
+
+
+async def list_tasks(call: Call) -> Reply:
+    """Show a page of tasks, newest first, without their results."""
+    services = call.services
+    filters, cursor = read_filters(call.scope["query_string"])
+    after = None if cursor is None else services.cursors.read(call.tenant, filters, cursor)
+    # One more than asked for tells whether there is another page.
+    rows = await services.store.find(call.tenant, replace(filters, after=after, limit=filters.limit + 1))
+    page = rows[: filters.limit]
+    following = services.cursors.sign(call.tenant, filters, page[-1]["id"]) if len(rows) > len(page) else None
+    stream_url = services.settings.stream_url
+    items = [orjson.Fragment(row_bytes(row, stream_url, with_result=False)) for row in page]
+    return json_reply(orjson.dumps({"items": items, "next": following}))
+
+
+async def get_task(call: Call) -> Reply:
+    """Show one task."""
+    row = await find(call)
+    # Progress here is as old as the last lease renewal (5 s); a newer snapshot from Redis would be laid over it here.
+    return conditional(row_bytes(row, call.services.settings.stream_url), call.header(b"if-none-match"))
+
+
+async def get_result(call: Call) -> Reply:
+    """Give the result of a task that succeeded, as its handler returned it, whatever its size."""
+    row = await find(call)
+    state = TaskState(row["state"])
+    if state == TaskState.SUCCEEDED:
+        return json_reply((row["result"] or "null").encode())
+    if not state.terminal:
+        detail = f"The task is {state}; it has no result yet. Ask again, or watch links.stream."
+        raise Refusal(ProblemType.STATE, detail, headers=((b"retry-after", b"1"),))
+    why = orjson.loads(row["error"])["message"] if row["error"] else "there is no error message"
+    raise Refusal(ProblemType.STATE, f"The task has no result: it {_ENDINGS[state]} ({why}).")
+
+
+_ENDINGS: Final = {TaskState.FAILED: "failed", TaskState.CANCELLED: "was cancelled"}
+
+
+def task_id(call: Call) -> UUID:
+    """Return the id in the path. Raises Refusal (404) for what is no id."""
+    text: str = call.scope["path_params"]["id"]
+    try:
+        if len(text) == _ID_LENGTH:
+            return UUID(text)
+    except ValueError:
+        pass
+    raise Refusal(ProblemType.NOT_FOUND, "This is not the id of a task: ids are UUIDs, as POST /v1/tasks gave them.")
+
+
+def missing() -> Refusal:
+    """Return the refusal for an unknown id and for another tenant's: nobody can tell which."""
+    return Refusal(ProblemType.NOT_FOUND, "You have no task with this id.")
+
+
+async def find(call: Call) -> Any:
+    """Return the row of the task in the path. Raises Refusal (404)."""
+    row = await call.services.read((call.tenant, task_id(call)))
+    if row is None:
+        raise missing()
+    return row
+
+
+def _text(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return parameter(name, "query", description, **schema)
+
+
+_FILTERS: Final = [
+    _text(
+        "state",
+        "Repeat it, or put commas between.",
+        type="array",
+        items={"type": "string", "enum": list(TaskState)},
+    ),
+    _text("type", "Only this type."),
+    _text("queue", "Only this queue."),
+    _text("label", "`NAME=VALUE`; repeat it for tasks that have all.", type="array", items={"type": "string"}),
+    _text("parent", "Only children of this task.", type="string", format="uuid"),
+    _text("created_from", "Made at this instant or later.", type="string", format="date-time"),
+    _text("created_before", "Made before this instant.", type="string", format="date-time"),
+    _text("limit", "Tasks on a page.", type="integer", minimum=1, maximum=LIMIT, default=50),
+    _text("cursor", "`next` of the page before, with the same filters."),
+]
+
+
+def room(router: APIRouter) -> None:
+    """Add the routes."""
+    router.add_api_route(
+        "/v1/tasks",
+        list_tasks,
+        methods=["GET"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="List tasks",
+        responses={
+            200: answer(TaskPage, "Newest first."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
+        },
+        openapi_extra={**NEEDS_KEY, "parameters": _FILTERS},
+    )
+    router.add_api_route(
+        "/v1/tasks/{id}",
+        get_task,
+        methods=["GET"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="Get a task",
+        responses={
+            200: answer(Task, "The task as it is now.", "ETag"),
+            304: {"description": "Nothing changed since the ETag in If-None-Match."},
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
+        },
+        openapi_extra={
+            **NEEDS_KEY,
+            "parameters": [TASK_ID, parameter("If-None-Match", "header", "An ETag from before.")],
+        },
+    )
+    router.add_api_route(
+        "/v1/tasks/{id}/result",
+        get_result,
+        methods=["GET"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="Get a task's result",
+        responses={
+            200: answer(None, "The result."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
+        },
+        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+    )

@@ -1,0 +1,38 @@
+"""What the handlers work with: made once, by the composition root."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from milepost.announce import Announcer
+from milepost.log import Writer
+from milepost.runtime.auth import Authenticator
+from milepost.runtime.batching import GroupCommit
+from milepost.runtime.settings import Settings
+from milepost.store import NewTask, Store, Submitted
+from milepost_api.cursors import Cursors
+from milepost_api.known_types import KnownTypes
+from milepost_api.waiting import Waits
+
+Submit = GroupCommit[NewTask, Submitted]
+Read = GroupCommit[tuple[str, UUID], Any | None]
+"""(tenant, task) → row or None, many at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything with a connection or a memory."""
+
+    settings: Settings
+    auth: Authenticator
+    store: Store
+    submit: Submit
+    read: Read
+    writer: Writer
+    announcer: Announcer
+    types: KnownTypes
+    cursors: Cursors
+    waits: Waits
+    migrated: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once no migration was found missing: that cannot change while we run."""

@@ -1,0 +1,66 @@
+"""A task as a response: its members, where to go from here, and its ETag."""
+
+import hashlib
+from typing import Any, Final
+
+import orjson
+
+from milepost.store import task_view
+from milepost.store.view import JSON_OPTIONS
+from milepost_api.reply import REVALIDATE, Reply, json_reply
+
+PREFIX: Final = "/v1/tasks/"
+_ETAG_BYTES: Final = 12
+
+
+def view_bytes(view: dict[str, Any]) -> bytes:
+    """Return a view as JSON."""
+    return orjson.dumps(view, option=JSON_OPTIONS)
+
+
+def with_links(view: bytes, task: str, stream_url: str) -> bytes:
+    """Return a task's JSON with `links` added. `task` is its id."""
+    here = PREFIX + task
+    links = orjson.dumps(
+        {
+            "self": here,
+            "result": f"{here}/result",
+            "events": f"{here}/events",
+            "cancel": f"{here}/cancel",
+            "stream": stream_url,
+        }
+    )
+    return b'%b,"links":%b}' % (view[:-1], links)
+
+
+def row_bytes(row: Any, stream_url: str, *, with_result: bool = True) -> bytes:
+    """Return a row as the API shows it."""
+    return with_links(view_bytes(task_view(row, with_result=with_result)), str(row["id"]), stream_url)
+
+
+def etag_of(body: bytes) -> str:
+    """Return a weak ETag that changes whenever the representation does."""
+    return f'W/"{hashlib.blake2b(body, digest_size=_ETAG_BYTES).hexdigest()}"'
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether the caller already has it (RFC 9110, 13.1.2: a list, weakly compared)."""
+    if if_none_match is None:
+        return False
+    opaque = etag.removeprefix("W/")
+    given = (part.strip().removeprefix("W/") for part in if_none_match.split(","))
+    return if_none_match.strip() == "*" or opaque in given
+
+
+def conditional(body: bytes, if_none_match: str | None) -> Reply:
+    """Return 200 with the task, or 304 if the caller has it."""
+    etag = etag_of(body)
+    tag = (b"etag", etag.encode())
+    if matches(if_none_match, etag):
+        return Reply(304, b"", (tag, REVALIDATE), cache=True)
+    return Reply(200, body, ((b"content-type", b"application/json"), tag, REVALIDATE), cache=True)
+
+
+def accepted(body: bytes, task: str, *more: tuple[bytes, bytes]) -> Reply:
+    """Return 202: the task is stored and will be done."""
+    return json_reply(body, 202, (b"location", (PREFIX + task).encode()), (b"retry-after", b"1"), *more)
