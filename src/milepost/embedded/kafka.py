@@ -129,7 +129,9 @@ class KafkaServer(Server):
 
     async def _format(self, jvm: Jvm) -> None:
         """Write the cluster's id and first metadata into an empty data directory."""
-        arguments = ["format", "--ignore-formatted", f"--cluster-id={self.cluster.identity}", "-c", str(self._settings_file)]
+        # In one word: an id may begin with a dash.
+        identity = f"--cluster-id={self.cluster.identity}"
+        arguments = ["format", "--ignore-formatted", identity, "-c", str(self._settings_file)]
         tool = await asyncio.create_subprocess_exec(
             *jvm.command("kafka.tools.StorageTool", *arguments),
             stdin=subprocess.DEVNULL,
