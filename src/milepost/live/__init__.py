@@ -1,1 +1,8 @@
-"""Milepost: live."""
+"""Redis: live snapshots, their short history, and the channels that announce them. All of it can be lost."""
+
+from milepost.live.channels import Channels
+from milepost.live.connection import connect
+from milepost.live.snapshots import Snapshots, Standing, View
+from milepost.live.wire import LiveEvent
+
+__all__ = ["Channels", "LiveEvent", "Snapshots", "Standing", "View", "connect"]

@@ -97,7 +97,8 @@ class Writer:
                 client_id=self._client_id,
                 acks="all",
                 enable_idempotence=True,
-                linger_ms=2,
+                # One request is in flight at a time: what comes meanwhile is the next batch, without anybody waiting for it.
+                linger_ms=0,
                 max_batch_size=256 * 1024,
                 max_request_size=2 * 1024 * 1024,
             )

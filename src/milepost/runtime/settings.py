@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(default=None, description="The one key of this installation (tenant default).")
     tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Tenant of that key.")
 
+    max_subscriptions: int = Field(default=1_000, ge=1, description="Tasks one stream connection may watch at once.")
+
     tasks: Words = Field(default_factory=list, description="Modules with tasks, for workers.")
     queues: Words = Field(default_factory=list, description="Queues a worker serves; empty: those of its tasks.")
     concurrency: int = Field(default=16, ge=1, le=10_000, description="Tasks a worker process runs at once.")

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,11 @@ class Watcher:
 
     async def closed(self) -> tuple[int, str]:
         """Return code and reason of the close."""
-        try:
+        with suppress(ConnectionClosed):
             while True:
                 await self.next()
-        except ConnectionClosed as error:
-            assert error.rcvd is not None
-            return error.rcvd.code, error.rcvd.reason
+        assert self.line.close_code is not None
+        return self.line.close_code, self.line.close_reason or ""
 
 
 @asynccontextmanager

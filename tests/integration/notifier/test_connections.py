@@ -81,7 +81,7 @@ async def test_no_hello_is_closed(settings: Settings, redis: Redis, postgres: Po
 
 async def test_no_pong_is_closed(settings: Settings, redis: Redis, postgres: Postgres) -> None:
     async with edge_of(settings, redis, postgres, limits=Limits(ping=0.2)) as edge, line_to(edge) as line:
-        await line.send('{"t":"hello","token":"%s"}' % KEY)
+        await Watcher(line).send({"t": "hello", "token": KEY})
         kinds = [await line.recv() for _ in range(2)]
         assert kinds[1] == '{"t":"ping"}'
         assert (await Watcher(line).closed())[0] == CloseCode.NO_PONG.code

@@ -175,9 +175,10 @@ async def test_redis_is_restarted_and_every_bar_reaches_its_end(
             await snapshots.apply([task.progress(50), task.succeeded()])
         for _ in tasks[1:]:
             await watcher.end()
-        for number, task in enumerate(tasks):
-            assert watcher.clients[number].task is not None
-            assert watcher.clients[number].task["state"] == "succeeded"
+        for client in watcher.clients.values():
+            assert client.task is not None
+            assert client.task["state"] == "succeeded"
+        assert len(watcher.clients) == len(tasks)
 
 
 async def test_a_task_can_be_joined_while_redis_is_away(

@@ -23,12 +23,12 @@ class Remembered:
     progress: Position = field(default_factory=lambda: Position(-1, -1))
     task: dict[str, Any] = field(default_factory=dict)
     base: bool = False
-    gap: bool = False
+    gap: Position | None = None
 
     @property
     def complete(self) -> bool:
         """Whether nobody has to be asked about the task."""
-        return self.base and not self.gap
+        return self.base and self.gap is None
 
     def apply(self, at: Position, kind: EventKind, data: dict[str, Any]) -> bool:
         """Do what apply.lua does; return whether it was news."""
@@ -42,9 +42,9 @@ class Remembered:
             return False
         first = self.at is None and at == (1, 0)
         if base:
-            self.base, self.gap = True, False
+            self.base, self.gap = True, None
         elif not first and not (self.at is not None and follows(at, self.at)):
-            self.gap = True
+            self.gap = at
         self.task |= patch
         self.at = at
         if lifecycle:
@@ -58,7 +58,7 @@ class Remembered:
         if self.at is None or at > self.at:
             self.at = self.lifecycle = at
             self.progress = Position(-1, -1)
-            self.task, self.base, self.gap = dict(task), True, False
+            self.task, self.base, self.gap = dict(task), True, None
             return True
         wins = at >= self.lifecycle
         for name, value in task.items():
@@ -66,5 +66,6 @@ class Remembered:
             if taken or name not in self.task:
                 self.task[name] = value
         self.base = True
-        self.gap = self.gap and not wins
+        if wins and self.gap is not None and at >= self.gap:
+            self.gap = None
         return False

@@ -20,7 +20,7 @@ class TestHello:
     def test_is_answered_with_a_welcome_that_tells_the_limits(self) -> None:
         driven = Driven(greeted=False)
         driven.send({"t": "hello", "token": "good"})
-        assert driven.frames() == [{"t": "welcome", "session": "s1", "ping": 25.0, "max_subs": 100}]
+        assert driven.frames() == [{"t": "welcome", "session": "s1", "ping": 25.0, "max_subs": Limits().subs}]
 
     def test_that_does_not_come_in_time_closes(self) -> None:
         driven = Driven(greeted=False)
@@ -59,19 +59,19 @@ class TestViolations:
             "null",
             '{"t":"dance"}',
             '{"id":1}',
-            '{"t":"sub","id":-1,"task":"%s"}' % TASK,
+            '{"t":"sub","id":-1,"task":"TASK"}',
             '{"t":"sub","id":1,"task":"me"}',
-            '{"t":"sub","id":1,"task":"%s","from":[1]}' % TASK,
-            '{"t":"sub","id":1,"task":"%s","from":[-1,0]}' % TASK,
-            '{"t":"sub","id":1,"task":"%s","from":[99999999999,0]}' % TASK,
-            '{"t":"sub","id":1,"task":"%s","extra":1}' % TASK,
+            '{"t":"sub","id":1,"task":"TASK","from":[1]}',
+            '{"t":"sub","id":1,"task":"TASK","from":[-1,0]}',
+            '{"t":"sub","id":1,"task":"TASK","from":[99999999999,0]}',
+            '{"t":"sub","id":1,"task":"TASK","extra":1}',
             "[" * 5000,
             '{"t":"hello","token":"' + "x" * 5000 + '"}',
         ],
     )
     def test_close_with_a_reason_that_fits_a_close_frame(self, message: str | bytes) -> None:
         driven = Driven()
-        driven.send(message)
+        driven.send(message.replace("TASK", str(TASK)) if isinstance(message, str) else message)
         assert driven.session.closing is not None
         code, reason = driven.session.closing
         assert code == CloseCode.PROTOCOL_VIOLATION.code
@@ -473,6 +473,16 @@ class TestSlowClients:
         assert len(driven.frames()) == 1
         assert not driven.session.lagging
 
+    def test_keep_an_unbroken_chain_over_events_left_out(self) -> None:
+        driven = Driven(Limits(soft=800))
+        driven.joined()
+        driven.stall()
+        for one in (event(1, 1, "log"), event(1, 2), event(1, 3, "waiting"), event(1, 4, "log")):
+            driven.event(one)
+        driven.event(event(1, 5, "log", {"line": "x" * 800}))
+        driven.event(event(1, 6, "queued"))
+        assert [(frame["at"], frame["prev"]) for frame in driven.frames()] == [([1, 3], [1, 0]), ([1, 6], [1, 3])]
+
     def test_events_left_out_before_a_snapshot_do_not_move_the_client_back(self) -> None:
         driven = Driven(Limits(soft=700))
         driven.joined()
@@ -531,12 +541,15 @@ class TestAudit:
         driven.answer(view(1, 5, {"state": "failed"}, finished=True))
         assert driven.frames() == []
 
-    def test_waits_for_a_look_up_that_is_under_way(self) -> None:
+    def test_waits_for_a_look_up_that_is_under_way_and_then_looks_again(self) -> None:
         driven = Driven()
         driven.sub()
-        assert len(driven.lookups()) == 1
+        [first] = driven.lookups()
         driven.session.resync(TASK, Position(1, 5), finished=False, force=True)
         assert driven.lookups() == []
+        driven.session.joined(first.sub, first.join, view(1, 5, {"stale": 1}), driven.now)
+        driven.answer(view(1, 5, {"stale": 0}))
+        assert [frame["task"] for frame in driven.frames()] == [{"stale": 1}, {"stale": 0}]
 
 
 def test_a_lost_connection_forgets_every_task() -> None:

@@ -110,6 +110,20 @@ class Relay(RuleBasedStateMachine):
     def ends(self, kind: str) -> None:
         self.happens(Position(self.at.epoch, self.at.seq + 1), kind, {"state": kind, "result": 7})
 
+    @precondition(lambda self: not self.over)
+    @rule(kinds=st.lists(st.sampled_from(["log", "progress", "waiting"]), min_size=3, max_size=8))
+    def bursts_while_the_line_is_stalled(self, kinds: list[str]) -> None:
+        self.driven.session.stalled = True
+        for kind in kinds:
+            if kind == "log":
+                self.log(60)
+            elif kind == "progress":
+                self.progress(len(kinds), more=False)
+            else:
+                self.lifecycle("waiting", new=False)
+        while self.on_the_way:
+            self.delivered()
+
     # -- Redis
 
     @rule()
@@ -220,4 +234,4 @@ class Relay(RuleBasedStateMachine):
 
 
 TestRelay = Relay.TestCase
-TestRelay.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestRelay.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)

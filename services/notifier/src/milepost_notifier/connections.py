@@ -1,0 +1,83 @@
+"""One client's WebSocket: a session, and a transport that is written to without ever waiting."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import MultipleValuesError
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from milepost_notifier.session import Session
+from milepost_schemas.frames import SUBPROTOCOL
+
+PATH: Final = "/v1/stream"
+CLOSE_S: Final = 5.0
+"""A client has so long to answer a close."""
+_CHUNK: Final = 32 * 1024
+
+
+class Connection(ServerConnection):
+    """What `websockets` makes for each client.
+
+    The session's outbox is written while the transport takes it. When its buffer is full the library calls
+    `pause_writing`; the rest waits in the outbox, where it can be coalesced, until `resume_writing`.
+    """
+
+    session: Session | None = None
+    closing: asyncio.Task[None] | None = None
+
+    def resume_writing(self) -> None:
+        """Go on with what waits."""
+        super().resume_writing()
+        self.write_out()
+
+    def write_out(self) -> None:
+        """Write as much of the outbox as the transport takes now, then close if the session says so."""
+        session = self.session
+        if session is None or self.state is not State.OPEN or self.transport.is_closing():
+            return
+        while not self.paused and (frames := session.outbox.take(_CHUNK)):
+            for frame in frames:
+                self.protocol.send_text(frame)
+            self.transport.write(b"".join(self.protocol.data_to_send()))
+        session.stalled = self.paused
+        if session.closing is not None and self.closing is None:
+            self.closing = asyncio.get_running_loop().create_task(self._say_goodbye(*session.closing))
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
+
+
+def refusal(connection: ServerConnection, request: Request, allowed_origins: frozenset[str]) -> Response | None:
+    """Return the answer to a request that is not upgraded; None for one that may be."""
+    path, _, query = request.path.partition("?")
+    if path != PATH:
+        return connection.respond(HTTPStatus.NOT_FOUND, f"The stream is at {PATH}.\n")
+    if query:
+        return connection.respond(
+            HTTPStatus.BAD_REQUEST, "Nothing goes into the URL: it ends up in logs. Send the token in hello.\n"
+        )
+    try:
+        origin = request.headers.get("Origin")
+        offered = request.headers.get_all("Sec-WebSocket-Protocol")
+    except MultipleValuesError:
+        return connection.respond(HTTPStatus.FORBIDDEN, "One Origin, please.\n")
+    # Programs send no Origin; every page does, and a page that is not on the list gets nothing.
+    if origin is not None and origin not in allowed_origins:
+        return connection.respond(HTTPStatus.FORBIDDEN, "Pages of this origin may not open a stream.\n")
+    if SUBPROTOCOL not in {word.strip() for line in offered for word in line.split(",")}:
+        return connection.respond(HTTPStatus.BAD_REQUEST, f"Ask for the subprotocol {SUBPROTOCOL}.\n")
+    return None
+
+
+def over_limit(connection: ServerConnection, seconds: int) -> Response:
+    """Return the answer to one client too many."""
+    response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "This notifier is full or about to stop.\n")
+    response.headers["Retry-After"] = str(seconds)
+    return response

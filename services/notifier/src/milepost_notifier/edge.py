@@ -1,0 +1,317 @@
+"""The edge: WebSocket clients on one side, the channels of Redis on the other."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+from redis.asyncio import Redis
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from milepost.errors import Unavailable
+from milepost.live import Channels, Snapshots, Standing
+from milepost.live.snapshots import is_finished, key_of
+from milepost.live.wire import parse
+from milepost.runtime.auth import Authenticator
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost_notifier.connections import Connection, over_limit, refusal
+from milepost_notifier.limits import Limits
+from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
+from milepost_notifier.session import Forget, Lookup, Session
+from milepost_notifier.tasks import TaskSource
+from milepost_schemas.frames import SUBPROTOCOL
+
+log = get_logger("milepost.notifier.edge")
+
+AUDIT_S: Final = 30.0
+TICK_S: Final = 0.5
+FRAME_MAX: Final = 16 * 1024
+CONNECTIONS_MAX: Final = 10_000
+WRITE_AT: Final = 32 * 1024
+"""Events of one wake-up go out together, unless they are more than this: a burst alone makes nobody slow."""
+GOODBYES_A_SECOND: Final = 200
+"""A drain closes no faster, so that the notifiers that stay are not run over."""
+RETURN_WITHIN_MS: Final = 2_000
+
+
+class Watched:
+    """A task that clients here watch."""
+
+    __slots__ = ("key", "news_at", "text", "watchers")
+
+    def __init__(self, key: Key, now: float) -> None:
+        self.key = key
+        self.text = str(key[1]).encode()
+        self.watchers: dict[Connection, None] = {}
+        self.news_at = now
+
+
+class Edge:
+    """All clients of this process.
+
+    Fan-out runs from the bytes of Redis to the transports of clients in one go, without a wait and without a task
+    or queue for each client beyond what the library has.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        source: TaskSource,
+        *,
+        limits: Limits | None = None,
+        audit_every: float = AUDIT_S,
+        tick_every: float = TICK_S,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits or Limits(subs=settings.max_subscriptions)
+        self._audit_every = audit_every
+        self._tick_every = tick_every
+        self._connections_max = connections_max
+        self._origins = frozenset(settings.allowed_origins)
+        self._authenticate = Authenticator(settings).principal
+        self._source = source
+        self.snapshots = Snapshots(redis)
+        self.channels = Channels(redis, self._deliver, self.audit)
+        self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
+        self._watched: dict[str, Watched] = {}
+        self._connections: set[Connection] = set()
+        self._auditing = asyncio.Lock()
+        self._draining = False
+        self.port = 0
+
+    @property
+    def clients(self) -> int:
+        """Connections open now."""
+        return len(self._connections)
+
+    def loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]]], ...]:
+        """Return what has to be kept running."""
+        return (
+            ("channels", self.channels.run),
+            ("resolver", self._resolver.run),
+            ("ticks", self._ticks),
+            ("audit", self._audits),
+        )
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Accept clients inside the block; give the port bound."""
+        async with serve(
+            self._client,
+            self._settings.host,
+            self._settings.notifier_port,
+            create_connection=Connection,
+            process_request=self._request,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            server_header=None,
+            open_timeout=self._limits.hello,
+            ping_interval=None,  # the protocol has its own, which browsers can see
+            close_timeout=2,
+            max_size=FRAME_MAX,
+            max_queue=4,
+            write_limit=64 * 1024,
+            backlog=1024,
+        ) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            yield self.port
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Send every client away, paced; at once when `hurry` is set. New ones are refused from now on."""
+        self._draining = True
+        leaving = list(self._connections)
+        random.shuffle(leaving)
+        for number, connection in enumerate(leaving, start=1):
+            if connection.session is not None:
+                connection.session.drain(random.randint(0, RETURN_WITHIN_MS))  # noqa: S311 - spread, not secrecy
+                self._serve(connection)
+            if number % (GOODBYES_A_SECOND // 10) == 0 and not hurry.is_set():
+                await _unless(hurry, 0.1)
+        goodbyes = [connection.closing for connection in leaving if connection.closing is not None]
+        if goodbyes:
+            await asyncio.wait(goodbyes)
+
+    # -- clients
+
+    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if self._draining or len(self._connections) >= self._connections_max:
+            return over_limit(connection, 2)
+        return refusal(connection, request, self._origins)
+
+    async def _client(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
+        loop = asyncio.get_running_loop()
+        session = Session(secrets.token_hex(8), self._authenticate, loop.time(), self._limits)
+        connection.session = session
+        self._connections.add(connection)
+        try:
+            async for message in connection:
+                session.receive(message, loop.time())
+                self._serve(connection)
+        except ConnectionClosed:
+            pass
+        finally:
+            self._connections.discard(connection)
+            session.lost()
+            self._carry_out(connection, session)
+            connection.session = None
+            if connection.closing is not None:
+                await asyncio.wait([connection.closing])
+
+    def _answered(self, who: Asker) -> None:
+        assert isinstance(who, Connection)  # noqa: S101 - the only asker there is
+        self._serve(who)
+
+    def _serve(self, connection: Connection) -> None:
+        """Carry out what the session wants and send what it has."""
+        session = connection.session
+        if session is not None:
+            if session.intents:
+                self._carry_out(connection, session)
+            connection.write_out()
+
+    def _carry_out(self, connection: Connection, session: Session) -> None:
+        if session.principal is None:
+            return
+        tenant = session.principal.tenant
+        now = asyncio.get_running_loop().time()
+        intents, session.intents = session.intents, []
+        for intent in intents:
+            key = (tenant, intent.task)
+            match intent:
+                case Lookup():
+                    self._attach(key, connection, now)
+                    self._resolver.ask(Ask(connection, tenant, intent, now))
+                case Forget():
+                    self._detach(key, connection)
+
+    def _attach(self, key: Key, connection: Connection, now: float) -> None:
+        watched = self._watched.setdefault(key_of(*key), Watched(key, now))
+        watched.watchers[connection] = None
+
+    def _detach(self, key: Key, connection: Connection) -> None:
+        channel = key_of(*key)
+        watched = self._watched.get(channel)
+        if watched is not None:
+            watched.watchers.pop(connection, None)
+            if not watched.watchers:
+                del self._watched[channel]
+                self.channels.leave(channel)
+
+    # -- from Redis
+
+    def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        now = asyncio.get_running_loop().time()
+        concerned: dict[Connection, None] = {}
+        for channel, message in messages:
+            watched = self._watched.get(channel.decode())
+            if watched is None:
+                continue
+            try:
+                event = parse(watched.text, message)
+            except ValueError:
+                log.warning("a message that the ingest did not write was left out", channel=channel.decode())
+                continue
+            watched.news_at = now
+            task: UUID = watched.key[1]
+            for connection in watched.watchers:
+                session = connection.session
+                if session is not None:
+                    session.event(task, event, now)
+                    concerned[connection] = None
+                    if session.outbox.size > WRITE_AT:
+                        connection.write_out()
+        for connection in concerned:
+            self._serve(connection)
+
+    # -- time
+
+    async def _ticks(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._tick_every)
+            now = loop.time()
+            for connection in tuple(self._connections):
+                if connection.session is not None:
+                    connection.session.tick(now)
+                    self._serve(connection)
+
+    async def _audits(self) -> None:
+        while True:
+            await asyncio.sleep(self._audit_every)
+            await self.audit()
+
+    async def audit(self) -> None:
+        """Compare every subscription with Redis, and what is quiet or unknown there with Postgres.
+
+        So nobody is left behind by a lost message, a lost channel, a failover, FLUSHALL, or by events that never
+        reached Kafka.
+        """
+        async with self._auditing:
+            watched = list(self._watched.values())
+            self.channels.leave_all_but(self._watched)
+            if not watched:
+                return
+            now = asyncio.get_running_loop().time()
+            standings = await self._standings([each.key for each in watched])
+            doubtful: dict[Key, Watched] = {}
+            for each in watched:
+                standing = standings.get(each.key)
+                if standing is not None:
+                    self._resync(each, standing.at, finished=standing.finished)
+                if standing is None or not standing.complete or now - each.news_at >= self._audit_every:
+                    doubtful[each.key] = each
+            if doubtful:
+                await self._ask_owner(doubtful, standings)
+
+    async def _standings(self, keys: list[Key]) -> dict[Key, Standing]:
+        try:
+            found = await self.snapshots.positions(keys)
+        except Unavailable:
+            return {}
+        return {key: standing for key, standing in zip(keys, found, strict=True) if standing is not None}
+
+    async def _ask_owner(self, doubtful: dict[Key, Watched], standings: dict[Key, Standing]) -> None:
+        try:
+            rows = await rows_of(self._source, doubtful)
+        except Unavailable as error:
+            log.warning("quiet tasks were not compared with Postgres; the next audit tries again", error=str(error))
+            return
+        seeds: list[tuple[str, dict[str, Any], Any]] = []
+        for key, (task, at) in rows.items():
+            known = standings.get(key)
+            if known is None or not known.complete or at > known.at or (is_finished(task) and not known.finished):
+                seeds.append((key[0], task, at))
+        try:
+            if seeds:
+                await self.snapshots.seed_many(seeds)
+        except Unavailable:
+            pass  # the resolver shows what Postgres has
+        for key, (task, at) in rows.items():
+            known = standings.get(key)
+            gap = known is not None and not known.complete
+            self._resync(doubtful[key], at, finished=is_finished(task), force=gap)
+
+    def _resync(self, watched: Watched, at: Any, *, finished: bool, force: bool = False) -> None:
+        for connection in tuple(watched.watchers):
+            if connection.session is not None:
+                connection.session.resync(watched.key[1], at, finished=finished, force=force)
+                self._serve(connection)
+
+
+async def _unless(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

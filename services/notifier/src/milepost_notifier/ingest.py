@@ -1,0 +1,154 @@
+"""The ingest: events from Kafka into the snapshots of Redis, in batches, without losing one."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from opentelemetry.trace import SpanKind
+
+from milepost.errors import Unavailable
+from milepost.live import Snapshots
+from milepost.live.wire import MEMBERS_MAX
+from milepost.log import Reader, Topics, Writer
+from milepost.log.deadletters import dead_letter
+from milepost.log.reader import Consumed, Records
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.runtime.tracing import span, valid_traceparent
+from milepost_schemas.cloudevents import Header, UndecodableError, decode, header
+from milepost_schemas.event import Event, EventKind
+
+log = get_logger("milepost.notifier.ingest")
+
+GROUP: Final = "notifier-ingest"
+BATCH: Final = 1000
+WAIT_S: Final = 0.25
+DEAD_LETTER_S: Final = 30.0
+"""Reading waits so long for dead-letters to be acknowledged, then goes on."""
+
+
+def event_of(record: Consumed) -> Event:
+    """Return the event in a record, with its traceparent. Raises UndecodableError."""
+    headers: Sequence[Header] = record.headers
+    event = decode(Event, record.value, headers)
+    if len(event.data) >= MEMBERS_MAX:
+        raise UndecodableError(f"data has {len(event.data)} members, a task has fewer than {MEMBERS_MAX}")
+    if not event.tenant or "\x00" in event.tenant or ":" in event.tenant:
+        raise UndecodableError("tenant is not a tenant's name")
+    # From the header only: a traceparent in the body is not the contract.
+    trace = valid_traceparent(header(headers, "traceparent"))
+    return event.model_copy(update={"traceparent": trace})
+
+
+class Ingest:
+    """Reads `milepost.events` and applies it. Offsets are committed after Redis and dead-letters have everything."""
+
+    def __init__(self, settings: Settings, snapshots: Snapshots, writer: Writer, *, traced: bool) -> None:
+        topics = Topics(settings.topic_prefix)
+        self._topics = topics
+        self._reader = Reader(settings, "milepost-notifier", [topics.events], group=f"{settings.topic_prefix}-{GROUP}")
+        self._snapshots = snapshots
+        self._writer = writer
+        self._traced = traced
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopped.set()
+        self.joined = False
+        """Whether the group ever gave us partitions."""
+        self.applied = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether we are in the group, as far as we know."""
+        return self._reader.connected and self._reader.assigned
+
+    async def run(self) -> None:
+        """Read until `stop` or until the consumer fails."""
+        if not self._stopping.is_set():
+            self._stopped.clear()
+            try:
+                async with self._reader.open() as reader:
+                    while not self._stopping.is_set():
+                        records = await reader.read(BATCH, WAIT_S)
+                        self.joined = self.joined or reader.assigned
+                        if records:
+                            await self.take(records)
+                            await reader.commit(records)
+            finally:
+                self._stopped.set()
+        await self._stopping.wait()
+
+    async def stop(self, timeout: float) -> None:
+        """Read no more, and leave the group after the batch in hand, if that takes no longer than `timeout` seconds."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._stopped.wait()
+        except TimeoutError:
+            log.info("stopped in the middle of a batch; it will be read again")
+
+    async def take(self, records: Records) -> None:
+        """Apply a batch, however long Redis or Kafka take to come back; nothing in hand is given up."""
+        events: list[Event] = []
+        bad: list[tuple[Consumed, str]] = []
+        for record in records:
+            try:
+                events.append(event_of(record))
+            except UndecodableError as error:
+                bad.append((record, str(error)))
+        if bad:
+            await self._put_aside(bad)
+        if not events:
+            return
+        if not self._traced:
+            await self._apply(events)
+            return
+        with _spans(events) as traced:
+            await self._apply(traced)
+
+    async def _apply(self, events: Sequence[Event]) -> None:
+        attempt = 0
+        while True:
+            try:
+                self.applied += await self._snapshots.apply(events)
+            except Unavailable:
+                await asyncio.sleep(jittered(attempt, cap=2.0))
+                attempt += 1
+            else:
+                return
+
+    async def _put_aside(self, bad: list[tuple[Consumed, str]]) -> None:
+        """Copy records to dead-letters and wait until the broker has them."""
+        attempt = 0
+        for record, why in bad:
+            while not self._writer.ready:
+                await asyncio.sleep(jittered(attempt, cap=2.0))
+                attempt += 1
+            dead_letter(self._writer, self._topics, record, why)
+        if not await self._writer.flush(DEAD_LETTER_S):
+            log.warning("dead letters are not acknowledged yet; reading goes on", records=len(bad))
+
+
+@contextmanager
+def _spans(events: Sequence[Event]) -> Iterator[list[Event]]:
+    """Run the block in a consumer span for each lifecycle event; give the events with those spans as parents."""
+    with ExitStack() as stack:
+        traced = []
+        for event in events:
+            if event.traceparent is None or event.kind is EventKind.PROGRESS or not event.kind.patches:
+                traced.append(event)
+                continue
+            attributes: dict[str, Any] = {
+                "messaging.system": "kafka",
+                "messaging.operation.type": "process",
+                "messaging.consumer.group.name": GROUP,
+                "milepost.task.id": str(event.task),
+                "milepost.event.kind": event.kind.value,
+            }
+            parent = stack.enter_context(
+                span("process milepost.events", SpanKind.CONSUMER, event.traceparent, attributes)
+            )
+            traced.append(event.model_copy(update={"traceparent": parent}))
+        yield traced

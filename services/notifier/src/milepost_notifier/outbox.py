@@ -1,0 +1,169 @@
+"""What waits to be sent to one client: in order, coalesced, counted in bytes."""
+
+from collections import deque
+from collections.abc import Iterable
+from uuid import UUID
+
+from milepost.live import LiveEvent
+from milepost_schemas.position import Position
+
+
+class Subscription:
+    """One client's interest in one task. `position` is what the client has once everything queued is sent."""
+
+    __slots__ = (
+        "again",
+        "behind",
+        "buffer",
+        "buffered",
+        "force",
+        "fresh",
+        "id",
+        "join",
+        "position",
+        "stale",
+        "tail",
+        "task",
+    )
+
+    def __init__(self, number: int, task: UUID, since: Position | None) -> None:
+        self.id = number
+        self.task = task
+        self.position = since
+        self.fresh = True
+        """Nothing was sent yet: the client has to be told where it stands."""
+        self.join = 0
+        """Number of the look-up that is under way, 0 for none."""
+        self.force = False
+        """The next answer has to be a snapshot."""
+        self.behind = False
+        """Events were left out because the client is slow."""
+        self.again = False
+        """One look-up is not enough: events were left out while it took."""
+        self.stale = False
+        """One look-up is not enough, and the next has to give a snapshot: the task was mended while it took."""
+        self.buffer: list[LiveEvent] = []
+        self.buffered = 0
+        self.tail: Entry | None = None
+        """The entry last queued, while it is unsent and may be replaced."""
+
+
+class Entry:
+    """A frame, or an event that becomes one when its turn comes."""
+
+    __slots__ = ("at", "event", "frame", "merged", "prev", "sub")
+
+    def __init__(
+        self, sub: Subscription | None, frame: bytes, event: LiveEvent | None = None, prev: Position | None = None
+    ) -> None:
+        self.sub = sub
+        self.frame = frame
+        self.event = event
+        self.prev = prev
+        self.at: Position | None = None
+        """Of a snapshot."""
+        self.merged = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes it will take, about."""
+        return len(self.frame) if self.event is None else self.event.size
+
+    def encoded(self) -> bytes:
+        """Return the frame, spliced from what all watchers share and what is this subscription's own."""
+        if self.event is None or self.sub is None:
+            return self.frame
+        prev = b"[%d,%d]" % self.prev if self.prev is not None else b"null"
+        end = b',"merged":%d}' % self.merged if self.merged else b"}"
+        return b'{"t":"ev","id":%d%b%b%b%b' % (self.sub.id, self.event.head, prev, self.event.tail, end)
+
+
+class Outbox:
+    """The queue of one client."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self.size = 0
+
+    def put(self, frame: bytes, sub: Subscription | None = None) -> None:
+        """Queue a frame."""
+        self._append(Entry(sub, frame))
+        if sub is not None:
+            sub.tail = None
+
+    def put_snap(self, sub: Subscription, frame: bytes, at: Position) -> None:
+        """Queue a snapshot, which takes the client to `at` wherever it was."""
+        self.put(frame, sub)
+        self._entries[-1].at = at
+        sub.position = at
+
+    def put_event(self, sub: Subscription, event: LiveEvent) -> None:
+        """Queue an event, or let it take the place of the progress that is the last thing queued for `sub`."""
+        tail = sub.tail
+        if tail is not None and tail.event is not None and event.alone:
+            self.size += event.size - tail.event.size
+            tail.event = event
+            tail.merged += 1
+        else:
+            entry = Entry(sub, b"", event, sub.position)
+            self._append(entry)
+            sub.tail = entry if event.alone else None
+        sub.position = event.at
+
+    def take(self, size: int) -> list[bytes]:
+        """Return the next frames, about `size` bytes of them; an empty list when nothing waits."""
+        frames = []
+        while self._entries and size > 0:
+            entry = self._entries.popleft()
+            if entry.sub is not None and entry.sub.tail is entry:
+                entry.sub.tail = None
+            self.size -= entry.size
+            frame = entry.encoded()
+            size -= len(frame)
+            frames.append(frame)
+        return frames
+
+    def drop_events(self) -> set[int]:
+        """Leave out queued events that a snapshot makes up for; return the subscriptions that are now behind.
+
+        The chain of `prev` stays whole: what follows an event left out takes over its `prev`.
+        """
+        behind: set[int] = set()
+        carried: dict[int, Position | None] = {}
+        kept: list[Entry] = []
+        for entry in self._entries:
+            sub, event = entry.sub, entry.event
+            if sub is None or event is None:
+                if sub is not None and entry.at is not None:
+                    carried.pop(sub.id, None)
+                    behind.discard(sub.id)
+                    sub.position = entry.at
+                kept.append(entry)
+            elif event.droppable:
+                carried.setdefault(sub.id, entry.prev)
+                behind.add(sub.id)
+                sub.position = carried[sub.id]
+                sub.tail = None
+            else:
+                if sub.id in carried:
+                    entry.prev = carried.pop(sub.id)
+                sub.position = event.at
+                kept.append(entry)
+        self._reset(kept)
+        return behind
+
+    def forget(self, sub: Subscription) -> None:
+        """Drop everything queued for a subscription."""
+        self._reset(entry for entry in self._entries if entry.sub is not sub)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._reset(())
+
+    def _append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self.size += entry.size
+
+    def _reset(self, entries: Iterable[Entry]) -> None:
+        self._entries = deque(entries)
+        self.size = sum(entry.size for entry in self._entries)

@@ -1,0 +1,125 @@
+"""The notifier process: its parts put together, its start and its drain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from milepost.errors import SettingsError, Unavailable
+from milepost.live import Snapshots, connect
+from milepost.log import Writer
+from milepost.runtime.lifecycle import Shutdown, background
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.store import Store, open_pool
+from milepost_notifier.edge import Edge
+from milepost_notifier.http import Check, Health, application, serving
+from milepost_notifier.ingest import Ingest
+from milepost_notifier.tasks import TaskSource
+
+log = get_logger("milepost.notifier")
+
+Role = Literal["all", "ingest", "edge"]
+READY_CHECK_S = 1.0
+INGEST_STOP_S = 5.0
+
+
+class Notifier:
+    """Everything one notifier process does. `run` returns after a drain."""
+
+    def __init__(
+        self, settings: Settings, redis: Redis, edge: Edge | None, ingest: Ingest | None, writer: Writer | None
+    ) -> None:
+        self._settings = settings
+        self._snapshots = Snapshots(redis)
+        self.edge = edge
+        self._ingest = ingest
+        self._writer = writer
+        needed: dict[str, Check] = {"redis": self._redis_check}
+        useful: dict[str, Check] = {}
+        if ingest is not None:
+            # Clients are served without Kafka too, and sending them elsewhere would not bring it back.
+            (needed if edge is None else useful)["kafka"] = self._kafka_check
+        self.health = Health(needed, useful)
+        self.http_port = 0
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Serve until a shutdown is asked for, then send clients away and stop reading."""
+        async with AsyncExitStack() as stack:
+            port = self._settings.notifier_http_port
+            listener = serving(application(self.health), self._settings.host, port)
+            self.http_port = await _bind(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
+            if self._writer is not None:
+                await stack.enter_async_context(background(("kafka writer", self._writer.run)))
+            if self._ingest is not None:
+                await stack.enter_async_context(self._reading(self._ingest))
+            if self.edge is not None:
+                await stack.enter_async_context(background(*self.edge.loops()))
+                await _bind(stack, self.edge.listening(), "MILEPOST_NOTIFIER_PORT", self._settings.notifier_port)
+            log.info("ready", port=self.edge.port if self.edge else None, http_port=self.http_port)
+            await shutdown.requested.wait()
+            self.health.draining = True
+            if self.edge is not None:
+                log.info("draining", clients=self.edge.clients)
+                await self.edge.drain(shutdown.hurry)
+        log.info("stopped")
+
+    @asynccontextmanager
+    async def _reading(self, ingest: Ingest) -> AsyncIterator[None]:
+        """Keep the ingest running; at the end let it commit and leave its group, but not wait for a broker."""
+        async with background(("ingest", ingest.run)):
+            try:
+                yield
+            finally:
+                await ingest.stop(INGEST_STOP_S)
+
+    async def _redis_check(self) -> tuple[bool, str]:
+        try:
+            async with asyncio.timeout(READY_CHECK_S):
+                await self._snapshots.ping()
+        except (Unavailable, TimeoutError) as error:
+            return False, str(error) or f"no answer in {READY_CHECK_S:g} s"
+        if self.edge is not None and not self.edge.channels.connected:
+            return False, "the channel is not connected"
+        return True, "answers"
+
+    async def _kafka_check(self) -> tuple[bool, str]:
+        assert self._ingest is not None  # noqa: S101 - only then is this check listed
+        if not self._ingest.connected:
+            return False, "not in the group; events wait in Kafka" if self._ingest.joined else "not yet in the group"
+        return True, "reading"
+
+
+async def _bind(stack: AsyncExitStack, listener: AbstractAsyncContextManager[int], setting: str, port: int) -> int:
+    """Enter a listener and return its port. Raises SettingsError when the port is taken."""
+    try:
+        return await stack.enter_async_context(listener)
+    except OSError as error:
+        raise SettingsError(f"Port {port} cannot be opened ({error.strerror}). Set {setting} to a free one.") from error
+
+
+@asynccontextmanager
+async def build_notifier(settings: Settings, role: Role = "all", *, traced: bool = False) -> AsyncIterator[Notifier]:
+    """Compose a notifier; what it opened is closed after the block. `traced`: spans are exported."""
+    async with AsyncExitStack() as stack:
+        redis = connect(settings)
+        stack.push_async_callback(redis.aclose)
+        edge = ingest = writer = None
+        if role in {"all", "edge"}:
+            edge = Edge(settings, redis, await stack.enter_async_context(_task_source(settings)))
+        if role in {"all", "ingest"}:
+            writer = Writer(settings, "milepost-notifier")
+            ingest = Ingest(settings, Snapshots(redis), writer, traced=traced)
+        yield Notifier(settings, redis, edge, ingest, writer)
+
+
+@asynccontextmanager
+async def _task_source(settings: Settings) -> AsyncIterator[TaskSource]:
+    """Give what is asked about tasks that Redis does not know: Postgres."""
+    pool = await open_pool(settings, "notifier", size=4)
+    try:
+        yield Store(pool)
+    finally:
+        pool.terminate()

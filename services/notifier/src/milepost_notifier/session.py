@@ -1,0 +1,322 @@
+"""The protocol of one client as a state machine: frames and events in, frames and closes out.
+
+No socket, no Redis, no clock: whoever drives it passes the time in, carries out its `intents`, sends what is in its
+`outbox` and closes when `closing` says so. See docs/protocol.md.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+
+from milepost.live import LiveEvent, View
+from milepost.live.wire import SEED
+from milepost.runtime.auth import Principal
+from milepost_notifier.limits import Limits
+from milepost_notifier.outbox import Outbox, Subscription
+from milepost_schemas.frames import CLIENT_FRAME, CloseCode, Hello, Ping, Pong, Sub, Unsub
+from milepost_schemas.position import Position
+
+REASON_MAX: Final = 120
+"""Bytes of a close reason (RFC 6455 allows 123)."""
+
+NOT_FOUND: Final = ("not_found", "There is no such task.")
+UNAVAILABLE: Final = ("unavailable", "The task cannot be read just now. Subscribe again in a moment.")
+DUPLICATE: Final = ("duplicate_sub", "This id is in use on this connection. Take another, or unsub first.")
+TOO_MANY: Final = ("too_many_subs", "This connection has as many subscriptions as it may. Unsub some first.")
+
+
+class Lookup(NamedTuple):
+    """Attach to the task's channel, then read it, then call `joined` (or `refused`) with the same numbers."""
+
+    sub: int
+    join: int
+    task: UUID
+    since: Position | None
+    fresh: bool
+
+
+class Forget(NamedTuple):
+    """Nobody on this connection watches the task any more."""
+
+    task: UUID
+
+
+class Session:
+    """One client from upgrade to close."""
+
+    def __init__(
+        self,
+        name: str,
+        authenticate: Callable[[str], Principal | None],
+        now: float,
+        limits: Limits,
+    ) -> None:
+        self.name = name
+        self.outbox = Outbox()
+        self.intents: list[Lookup | Forget] = []
+        self.closing: tuple[int, str] | None = None
+        self.principal: Principal | None = None
+        self.lagging = False
+        self.stalled = False
+        """Set by whoever writes the outbox out: the line takes nothing now. Only then can a client be too slow."""
+        self._authenticate = authenticate
+        self._limits = limits
+        self._deadline = now + limits.hello
+        self._ping_at = 0.0
+        self._pong_by: float | None = None
+        self._over_since: float | None = None
+        self._snap_at = 0.0
+        self._joins = 0
+        self._subs: dict[int, Subscription] = {}
+        self._by_task: dict[UUID, list[Subscription]] = {}
+
+    # -- from the client
+
+    def receive(self, message: str | bytes, now: float) -> None:
+        """Take a message of the client; bytes are a binary one."""
+        if self.closing is not None:
+            return
+        if isinstance(message, bytes):
+            self._violation("binary frame; frames are JSON text")
+            return
+        try:
+            frame = CLIENT_FRAME.validate_json(message)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            self._violation(f"{where}: {first['msg']}" if where else first["msg"])
+            return
+        if self.principal is None:
+            self._greet(frame, now)
+        elif isinstance(frame, Sub):
+            self._subscribe(frame)
+        elif isinstance(frame, Unsub):
+            # Unknown: our `end` and the client's `unsub` met on the way.
+            if (sub := self._subs.get(frame.id)) is not None:
+                self.outbox.forget(sub)
+                self._remove(sub)
+        elif isinstance(frame, Ping):
+            self.outbox.put(b'{"t":"pong"}')
+        elif isinstance(frame, Pong):
+            self._pong_by = None
+        else:
+            self._violation("a second hello")
+        self._weigh(now)
+
+    def _greet(self, frame: Hello | Sub | Unsub | Ping | Pong, now: float) -> None:
+        if not isinstance(frame, Hello):
+            self._violation(f"the first frame must be hello, this was {frame.t}")
+            return
+        self.principal = self._authenticate(frame.token)
+        if self.principal is None:
+            self._close(CloseCode.BAD_TOKEN)
+            return
+        self._ping_at = now + self._limits.ping
+        self.outbox.put(
+            orjson.dumps(
+                {"t": "welcome", "session": self.name, "ping": self._limits.ping, "max_subs": self._limits.subs}
+            )
+        )
+
+    def _subscribe(self, frame: Sub) -> None:
+        if frame.id in self._subs:
+            self._err(frame.id, *DUPLICATE)
+        elif len(self._subs) >= self._limits.subs:
+            self._err(frame.id, *TOO_MANY)
+        else:
+            sub = Subscription(frame.id, frame.task, frame.from_)
+            self._subs[sub.id] = sub
+            self._by_task.setdefault(sub.task, []).append(sub)
+            self._look(sub)
+
+    # -- from Redis and Postgres
+
+    def event(self, task: UUID, event: LiveEvent, now: float) -> None:
+        """Take an event of a task this client watches."""
+        for sub in tuple(self._by_task.get(task, ())):
+            self._follow(sub, event)
+        self._weigh(now)
+
+    def joined(self, number: int, join: int, view: View, now: float) -> None:
+        """Take the answer to a Lookup."""
+        sub = self._subs.get(number)
+        if sub is None or sub.join != join:
+            return  # unsubscribed meanwhile
+        sub.join = 0
+        buffer, sub.buffer, sub.buffered = sub.buffer, [], 0
+        self._catch_up(sub, view)
+        # A view that lags behind the client is not the last word, unless it says that this very run is over.
+        if view.finished and (sub.position is None or view.at.epoch >= sub.position.epoch):
+            self.outbox.put(_task_frame(b"end", sub.id, max(view.at, sub.position or view.at), view.task), sub)
+            self._remove(sub)
+        else:
+            for event in buffer:
+                self._follow(sub, event)
+            if (sub.again or sub.stale) and sub.join == 0:
+                sub.force, sub.again, sub.stale = sub.stale, False, False
+                self._look(sub)
+        self._weigh(now)
+
+    def refused(self, number: int, join: int, code: str, message: str) -> None:
+        """Take the answer to a Lookup that found nothing to show; the subscription is over."""
+        sub = self._subs.get(number)
+        if sub is not None and sub.join == join:
+            self._err(number, code, message)
+            self._remove(sub)
+
+    def resync(self, task: UUID, at: Position, *, finished: bool, force: bool = False) -> None:
+        """Look again if what is known of the task is ahead of a subscription; `force`: send a snapshot anyway."""
+        for sub in self._by_task.get(task, ()):
+            if sub.join:
+                sub.stale = sub.stale or force  # what is under way may have been read before
+            elif force or finished or sub.position is None or sub.position < at:
+                sub.force = force
+                self._look(sub)
+
+    # -- time
+
+    def tick(self, now: float) -> None:
+        """Let time pass: deadlines, pings, snapshots for those left behind. To be called about twice a second."""
+        if self.closing is not None:
+            return
+        if self.principal is None:
+            if now >= self._deadline:
+                self._close(CloseCode.NO_HELLO)
+            return
+        if self._pong_by is not None and now >= self._pong_by:
+            self._close(CloseCode.NO_PONG)
+            return
+        if now >= self._ping_at:
+            self._ping_at = now + self._limits.ping
+            self._pong_by = now + self._limits.ping
+            self.outbox.put(b'{"t":"ping"}')
+        self._weigh(now)
+        if not self.stalled and self.outbox.size <= self._limits.soft // 2 and now >= self._snap_at:
+            self.lagging = False
+            for sub in self._subs.values():
+                if sub.behind and sub.join == 0:
+                    self._snap_at = now + self._limits.snap_every
+                    sub.force = True
+                    self._look(sub)
+
+    def drain(self, after_ms: int) -> None:
+        """Say goodbye: come back in so many milliseconds."""
+        if self.closing is None:
+            self.outbox.put(b'{"t":"bye","after":%d}' % after_ms)
+            self._close(CloseCode.DRAINING)
+
+    def lost(self) -> None:
+        """The connection is gone: nothing more comes in or goes out."""
+        self.outbox.clear()
+        for sub in tuple(self._subs.values()):
+            self._remove(sub)
+
+    # -- inside
+
+    def _follow(self, sub: Subscription, event: LiveEvent) -> None:
+        if sub.join:
+            self._keep(sub, event)
+            return
+        position = sub.position
+        if position is not None and event.at <= position:
+            return
+        if event.kind == SEED:
+            self._look(sub)
+            return
+        if not sub.behind and (position is None or not event.continues(position)):
+            self._look(sub)
+            self._keep(sub, event)
+            return
+        if event.droppable and (sub.behind or self.lagging):
+            sub.behind = True
+            return
+        self.outbox.put_event(sub, event)
+        if event.terminal:
+            self._look(sub)
+
+    def _keep(self, sub: Subscription, event: LiveEvent) -> None:
+        if sub.buffered + event.size > self._limits.buffer:
+            sub.buffer, sub.buffered, sub.again = [], 0, True
+        elif not sub.again:  # the second look-up finds what comes after a hole in the buffer
+            sub.buffer.append(event)
+            sub.buffered += event.size
+
+    def _catch_up(self, sub: Subscription, view: View) -> None:
+        """Bring the client from where it is to where the view is: by events if there is a chain, else by a snapshot."""
+        position = sub.position
+        forced, sub.force = sub.force, False
+        chain = None if position is None or forced else view.after(position)
+        if chain is not None and sum(event.size for event in chain) <= self._limits.soft:
+            sub.behind = False
+            for event in chain:
+                self.outbox.put_event(sub, event)
+        elif forced or sub.fresh or position is None or view.at > position:
+            if forced and not sub.fresh and position is not None and view.at < position:
+                return  # an older view is no snapshot; the audit asks again
+            sub.behind = False
+            self.outbox.put_snap(sub, _snap(sub.id, view, reset=position is not None), view.at)
+        sub.fresh = False
+
+    def _look(self, sub: Subscription) -> None:
+        self._joins += 1
+        sub.join = self._joins
+        since = None if sub.force else sub.position
+        self.intents.append(Lookup(sub.id, sub.join, sub.task, since, sub.fresh))
+
+    def _remove(self, sub: Subscription) -> None:
+        del self._subs[sub.id]
+        left = self._by_task[sub.task]
+        left.remove(sub)
+        if not left:
+            del self._by_task[sub.task]
+            self.intents.append(Forget(sub.task))
+
+    def _weigh(self, now: float) -> None:
+        """Degrade a slow client, and in the end give it up."""
+        if not self.stalled or self.outbox.size <= self._limits.soft:
+            self._over_since = None
+            return
+        if not self.lagging:
+            self.lagging = True
+            self._snap_at = now + self._limits.snap_every
+            for number in self.outbox.drop_events():
+                if number in self._subs:
+                    self._subs[number].behind = True
+        size = self.outbox.size
+        if size <= self._limits.hard:
+            self._over_since = None
+        elif self._over_since is None:
+            self._over_since = now
+        if size > self._limits.cap or (
+            self._over_since is not None and now - self._over_since >= self._limits.patience
+        ):
+            self.outbox.clear()
+            self._close(CloseCode.TOO_SLOW)
+
+    def _err(self, number: int, code: str, message: str) -> None:
+        self.outbox.put(orjson.dumps({"t": "err", "id": number, "code": code, "message": message}))
+
+    def _violation(self, what: str) -> None:
+        self._close(CloseCode.PROTOCOL_VIOLATION, what)
+
+    def _close(self, code: CloseCode, detail: str = "") -> None:
+        reason = f"{code.text}: {detail}" if detail else code.text
+        self.closing = (code.code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
+        for sub in tuple(self._subs.values()):
+            self._remove(sub)
+
+
+def _task_frame(kind: bytes, number: int, at: Position, task: bytes) -> bytes:
+    return b'{"t":"%b","id":%d,"at":[%d,%d],"task":%b}' % (kind, number, *at, task)
+
+
+def _snap(number: int, view: View, *, reset: bool) -> bytes:
+    frame = _task_frame(b"snap", number, view.at, view.task)[:-1]
+    if reset:
+        frame += b',"reset":true'
+    if view.traceparent is not None:
+        frame += b',"traceparent":"%b"' % view.traceparent.encode()
+    return frame + b"}"

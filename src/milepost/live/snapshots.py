@@ -1,0 +1,249 @@
+"""Snapshots of tasks and their short history, kept by scripts that run inside Redis."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from milepost.errors import Unavailable
+from milepost.live.wire import LiveEvent, is_progress_only, members_of, message_of, object_text, parse
+from milepost.runtime.logs import get_logger
+from milepost_schemas.event import Event
+from milepost_schemas.position import Position
+from milepost_schemas.task import TaskState
+
+log = get_logger("milepost.live.snapshots")
+
+BATCH: Final = 200
+"""Events in one call of a script."""
+OPEN_TTL_S: Final = 7 * 86400
+FINISHED_TTL_S: Final = 3600
+_TTL_EVERY: Final = 64
+"""Progress renews the time to live this often, so that a task may run for longer than it."""
+_WHOLE: Final = frozenset({"id", "type", "queue", "state", "attempt", "max_attempts", "root_id", "created_at"})
+"""Members by which an event shows that it holds the whole task: the first one does, and those made from a row."""
+_FINISHED: Final = frozenset(f'"{state.value}"'.encode() for state in TaskState if state.terminal)
+
+
+class Standing(NamedTuple):
+    """Where a snapshot stands. `complete`: it holds all members and no event before `at` was missed."""
+
+    at: Position
+    complete: bool
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A task at a position, and what came after an earlier one.
+
+    `task` is JSON text; `history` holds the events after the position asked for, as far as they are still there.
+    """
+
+    at: Position
+    task: bytes
+    finished: bool
+    traceparent: str | None = None
+    complete: bool = True
+    history: tuple[LiveEvent, ...] = field(default=())
+
+    def after(self, position: Position) -> list[LiveEvent] | None:
+        """Return the events from `position` to `at` in an unbroken chain; None when there is no such chain."""
+        if position == self.at:
+            return []
+        chain: list[LiveEvent] = []
+        for event in self.history:
+            if event.at <= position:
+                continue
+            if not event.continues(chain[-1].at if chain else position):
+                return None
+            chain.append(event)
+        return chain if chain and chain[-1].at == self.at else None
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        self.sha = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - EVALSHA names scripts so
+
+
+def key_of(tenant: str, task: UUID | str) -> str:
+    """Return the key of a task's snapshot, which is also the name of its channel."""
+    return f"mp:{tenant}:{task}"
+
+
+def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> View | None:
+    """Return the view in what the script read; None when nothing is stored there."""
+    if b"@e" not in fields:
+        return None
+    members = [(name.decode(), value) for name, value in fields.items() if not name.startswith(b"@")]
+    trace = fields.get(b"@tp")
+    return View(
+        at=Position(int(fields[b"@e"]), int(fields[b"@s"])),
+        task=object_text(members),
+        finished=fields.get(b"state") in _FINISHED,
+        traceparent=trace.decode() if trace else None,
+        complete=b"@base" in fields and b"@ge" not in fields,
+        history=tuple(parse(task, pairs[1]) for _, pairs in entries),
+    )
+
+
+def view_of_row(task: dict[str, Any], at: Position) -> View:
+    """Return the view of a task read from Postgres."""
+    return View(at=at, task=object_text(members_of(task)), finished=is_finished(task))
+
+
+def is_finished(task: dict[str, Any]) -> bool:
+    """Return whether nothing happens to this task any more."""
+    return TaskState(task["state"]).terminal
+
+
+class Snapshots:
+    """What Redis remembers of tasks. Every call is bounded in time and raises Unavailable when Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+        self._apply = _Script("apply.lua")
+        self._seed = _Script("seed.lua")
+        self._read = _Script("read.lua")
+        self.healthy = True
+
+    async def apply(self, events: Sequence[Event]) -> int:
+        """Apply events in order and announce those that are news; return how many were.
+
+        Applying an event twice changes nothing. Raises ValueError for an event with too many members.
+        """
+        calls = []
+        for start in range(0, len(events), BATCH):
+            keys: list[str] = []
+            arguments: list[Any] = []
+            for event in events[start : start + BATCH]:
+                key = key_of(event.tenant, event.task)
+                keys += (key, key + ":h")
+                arguments += _arguments(event)
+            calls.append((len(keys), *keys, *arguments))
+        return sum(await self._run(self._apply, calls)) if calls else 0
+
+    async def seed(self, tenant: str, task: dict[str, Any], position: Position) -> bool:
+        """Put a task in from Postgres unless events got further; return whether the position moved forward."""
+        [moved] = await self.seed_many([(tenant, task, position)])
+        return moved
+
+    async def seed_many(self, rows: Sequence[tuple[str, dict[str, Any], Position]]) -> list[bool]:
+        """The same for several tasks in one round trip."""
+        calls = []
+        for tenant, task, position in rows:
+            members = members_of(task)
+            ttl = FINISHED_TTL_S if is_finished(task) else OPEN_TTL_S
+            flat = [part for member in members for part in member]
+            calls.append((1, key_of(tenant, task["id"]), *position, ttl, len(members), *flat))
+        return [moved == 1 for moved in await self._run(self._seed, calls)]
+
+    async def read(self, tenant: str, task: UUID) -> View | None:
+        """Return the snapshot, or None if Redis does not know the task."""
+        [view] = await self.read_many([(tenant, task, None)])
+        return view
+
+    async def read_since(self, tenant: str, task: UUID, position: Position) -> View | None:
+        """Return snapshot and history after `position`, read as one; `View.after` says whether it is unbroken."""
+        [view] = await self.read_many([(tenant, task, position)])
+        return view
+
+    async def read_many(self, wanted: Sequence[tuple[str, UUID, Position | None]]) -> list[View | None]:
+        """Read several tasks in one round trip, each atomically, in order."""
+        calls: list[tuple[Any, ...]] = []
+        for tenant, task, since in wanted:
+            key = key_of(tenant, task)
+            calls.append((2, key, key + ":h", *(since or ())))
+        views = []
+        for (_, task, _), (flat, entries) in zip(wanted, await self._run(self._read, calls), strict=True):
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            views.append(view_of(fields, entries, str(task).encode()))
+        return views
+
+    async def positions(self, tasks: Sequence[tuple[str, UUID]]) -> list[Standing | None]:
+        """Return where the snapshots stand, in one round trip; None for tasks Redis does not know."""
+        async with self._reached():
+            pipe = self._redis.pipeline(transaction=False)
+            for tenant, task in tasks:
+                pipe.hmget(key_of(tenant, task), "@e", "@s", "@base", "@ge", "state")
+            rows = await pipe.execute() if tasks else []
+        return [
+            None
+            if epoch is None
+            else Standing(Position(int(epoch), int(seq)), base is not None and gap is None, state in _FINISHED)
+            for epoch, seq, base, gap, state in rows
+        ]
+
+    async def ping(self) -> None:
+        """Ask Redis whether it is there."""
+        async with self._reached():
+            await self._redis.ping()
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            if self.healthy:
+                log.warning("Redis does not answer; live views stand still until it does", error=repr(error))
+            self.healthy = False
+            raise Unavailable(
+                f"Redis does not answer ({error}). Nothing is lost: it is read again from Kafka and Postgres."
+            ) from error
+        if not self.healthy:
+            log.info("Redis is back")
+        self.healthy = True
+
+    async def _run(self, script: _Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run a script once for each call, all in one round trip."""
+        async with self._reached():
+            try:
+                return await self._pipelined(script, calls)
+            except NoScriptError:  # a new server, or SCRIPT FLUSH; scripts may run twice without harm
+                await self._redis.script_load(script.text)
+                return await self._pipelined(script, calls)
+
+    async def _pipelined(self, script: _Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if len(calls) == 1:
+            return [await self._redis.evalsha(script.sha, *calls[0])]
+        pipe = self._redis.pipeline(transaction=False)
+        for call in calls:
+            pipe.evalsha(script.sha, *call)
+        results: list[Any] = await pipe.execute()
+        return results
+
+
+def _arguments(event: Event) -> list[Any]:
+    """Return what apply.lua wants to know of an event."""
+    kind = event.kind
+    if kind.patches:
+        members = members_of({**event.data, "epoch": event.at.epoch})
+        data = object_text(members)
+    else:
+        data = object_text(members_of(event.data))
+        members = []
+    lifecycle = kind.patches and not is_progress_only(event)
+    base = lifecycle and event.data.keys() >= _WHOLE
+    ttl = 0
+    if lifecycle:
+        ttl = FINISHED_TTL_S if kind.terminal else OPEN_TTL_S
+    elif event.at.seq % _TTL_EVERY == 0:
+        ttl = OPEN_TTL_S
+    flat = [part for member in members for part in member]
+    return [
+        *event.at,
+        int(lifecycle),
+        int(base),
+        ttl,
+        event.traceparent or "",
+        message_of(event, data),
+        len(members),
+        *flat,
+    ]
