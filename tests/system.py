@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
 from milepost.client import Client
 from milepost.embedded.ports import allocate
 from milepost.embedded.processes import ManagedProcess
 from milepost.log import ensure_topics
 from milepost.runtime.settings import Settings
 from milepost.store import Store, migrate, open_pool
-
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -107,8 +107,7 @@ class System:
 
     def client(self, stream: int = 0) -> Client:
         """Return a client; `stream` chooses the notifier for those that have one of their own."""
-        del stream
-        return Client(self.url, self.key)
+        return Client(self.url, self.key, stream_url=self.streams[stream] if self.streams else None)
 
     def logs(self) -> str:
         """Return the ends of all logs."""

@@ -4,8 +4,9 @@ import asyncio
 import time
 from pathlib import Path
 
-from milepost import Context, Permanent, RetryAfter, task
 from pydantic import BaseModel, Field
+
+from milepost import Context, Permanent, RetryAfter, task
 
 
 class Gate(BaseModel):
@@ -95,6 +96,6 @@ async def large(_ctx: Context, payload: Large) -> str:
 
 
 @task("test.unserialisable", max_attempts=1)
-async def unserialisable(_ctx: Context):  # type: ignore[no-untyped-def] # noqa: ANN201
+async def unserialisable(_ctx: Context):  # type: ignore[no-untyped-def]
     """Return what JSON cannot carry."""
     return object()

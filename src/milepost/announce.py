@@ -59,6 +59,7 @@ class Announcer:
         kind: EventKind,
         data: Mapping[str, Any] | orjson.Fragment,
         traceparent: str | None,
+        merged: int = 0,
     ) -> bool:
         """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments, or be one."""
         name = str(task)
@@ -71,6 +72,7 @@ class Announcer:
                 "tenant": tenant,
                 "root": root,
                 "at": [at[0], at[1]],
+                "merged": merged,
                 "kind": kind,
                 "time": datetime.now(UTC),
                 "data": data,

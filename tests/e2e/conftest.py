@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from milepost.client import Client
 
+from milepost.client import Client
 from tests.conftest import MakeSettings
 from tests.system import System, running
 

@@ -1,6 +1,7 @@
 """The main job, end to end, seen by those who use it."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import aiohttp
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer
+
 from milepost.client import Client, Run, RunEvent
 from milepost.errors import Refused, TaskFailed
 from milepost_schemas import Completion, Event, Position
 from milepost_schemas.cloudevents import decode, header
 from milepost_schemas.task import TaskState
-
 from tests.conftest import eventually
 from tests.system import System, opened_store
 
@@ -26,7 +27,7 @@ async def watched(run: Run) -> list[RunEvent]:
 
 def check_order(events: list[RunEvent]) -> None:
     """Positions only grow, and within an epoch no event is missing unless a snapshot said so."""
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         assert after.at > before.at or after.kind == "snapshot" or after.last, (before, after)
 
 
@@ -53,9 +54,7 @@ async def test_progress_is_seen_from_start_to_end_and_the_result_read_back(clien
 
 
 @pytest.mark.parametrize("type_", ["test.gate", "test.thread_gate", "test.process_gate"])
-async def test_handlers_run_on_the_loop_in_threads_and_in_processes(
-    client: Client, tmp_path: Path, type_: str
-) -> None:
+async def test_handlers_run_on_the_loop_in_threads_and_in_processes(client: Client, tmp_path: Path, type_: str) -> None:
     gate = tmp_path / "gate"
     run = await client.submit(type_, {"path": str(gate)})
     watching = asyncio.ensure_future(watched(run))
@@ -158,7 +157,7 @@ async def test_the_same_key_gives_the_same_task(client: Client) -> None:
     one = await client.submit("demo.echo", {"n": 1}, idempotency_key="same")
     two = await client.submit("demo.echo", {"n": 1}, idempotency_key="same")
     assert one.id == two.id
-    with pytest.raises(Refused, match="idempotency|Idempotency"):
+    with pytest.raises(Refused, match=r"(?i)idempotency"):
         await client.submit("demo.echo", {"n": 2}, idempotency_key="same")
 
 
@@ -171,8 +170,8 @@ async def test_a_batch_is_taken_one_by_one(client: Client) -> None:
     assert results == [{"n": n} for n in range(50) if n != 7]
 
 
-async def _read(system: System, topic: str, until: int, wanted: str) -> list[Any]:
-    """Read a topic from its start until `until` records name `wanted`."""
+async def _read(system: System, topic: str, wanted: str, last: str | None = None) -> list[Any]:
+    """Read a topic from its start until a record about the task `wanted` came, and one with the id `last`."""
     consumer: Any = AIOKafkaConsumer(
         f"{system.settings.topic_prefix}.{topic}",
         bootstrap_servers=system.settings.kafka_bootstrap,
@@ -182,7 +181,7 @@ async def _read(system: System, topic: str, until: int, wanted: str) -> list[Any
     await consumer.start()
     try:
         async with asyncio.timeout(20):
-            while len(found) < until:
+            while not found or last not in {None, *(header(r.headers, "ce_id") for r in found)}:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     found += [r for r in records if header(r.headers, "ce_subject") == wanted]
     finally:
@@ -190,9 +189,7 @@ async def _read(system: System, topic: str, until: int, wanted: str) -> list[Any
     return found
 
 
-async def test_one_trace_leads_from_the_request_to_the_frame_and_the_completion(
-    system: System, client: Client
-) -> None:
+async def test_one_trace_leads_from_the_request_to_the_frame_and_the_completion(system: System, client: Client) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     async with aiohttp.ClientSession() as session:
         response = await session.post(
@@ -204,7 +201,7 @@ async def test_one_trace_leads_from_the_request_to_the_frame_and_the_completion(
     assert task["trace_id"] == trace
     events = await watched(client.run(task["id"]))
     assert {event.traceparent[3:35] for event in events if event.traceparent} == {trace}
-    (record,) = await _read(system, "completions", 1, task["id"])
+    (record,) = await _read(system, "completions", task["id"])
     traceparent = header(record.headers, "traceparent")
     assert traceparent is not None
     assert traceparent[3:35] == trace
@@ -213,7 +210,7 @@ async def test_one_trace_leads_from_the_request_to_the_frame_and_the_completion(
 async def test_other_services_get_one_completion_for_each_end(system: System, client: Client) -> None:
     run = await client.submit("demo.count", {"to": 1, "delay": 0}, labels={"team": "red"})
     await run.result()
-    (record,) = await _read(system, "completions", 1, str(run.id))
+    (record,) = await _read(system, "completions", str(run.id))
     completion = decode(Completion, record.value, record.headers)
     assert completion.id == header(record.headers, "ce_id")
     assert completion.state == "succeeded"
@@ -227,12 +224,16 @@ async def test_other_services_get_one_completion_for_each_end(system: System, cl
         await eventually(empty, "the outbox to be empty once Kafka has everything")
 
 
-async def test_events_are_numbered_without_gap_or_double(system: System, client: Client) -> None:
-    run = await client.submit("demo.count", {"to": 10, "delay": 0.05})
+@pytest.mark.parametrize(("to", "delay"), [(10, 0.05), (0, 0.0)])
+async def test_events_are_numbered_without_gap_or_double(system: System, client: Client, to: int, delay: float) -> None:
+    run = await client.submit("demo.count", {"to": to, "delay": delay})
     last = (await watched(run))[-1].at
-    records = await _read(system, "events", last.seq + 2, str(run.id))
+    records = await _read(system, "events", str(run.id), f"{run.id}:{last.epoch}:{last.seq}")
     events = [decode(Event, record.value, record.headers) for record in records]
-    assert [event.at for event in events] == [Position(0, 0), *(Position(1, n) for n in range(last.seq + 1))]
+    assert events[0].at == Position(0, 0)
+    numbers = [n for event in events[1:] for n in range(event.at.seq - event.merged, event.at.seq + 1)]
+    assert numbers == list(range(last.seq + 1))
+    assert {event.at.epoch for event in events[1:]} == {1}
 
 
 async def test_garbage_on_every_topic_is_put_aside_and_work_goes_on(system: System, client: Client) -> None:
@@ -274,6 +275,7 @@ async def test_garbage_on_every_topic_is_put_aside_and_work_goes_on(system: Syst
 async def test_a_forged_hint_starts_nothing(system: System, client: Client) -> None:
     """A dispatch record for a task that is scheduled, or under another epoch, is skipped."""
     from aiokafka import AIOKafkaProducer
+
     from milepost_schemas import Dispatch
     from milepost_schemas.cloudevents import headers_of
 

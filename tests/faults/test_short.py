@@ -1,13 +1,14 @@
 """What happens to accepted work when a process or a server dies under it."""
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from milepost.client import Client, Run, RunEvent
 from milepost.embedded import Stack
 from milepost_schemas.task import TaskState
-
 from tests.conftest import MakeSettings, eventually
 from tests.system import System, opened_store, running
 
@@ -83,7 +84,7 @@ async def test_a_killed_workers_task_is_finished_by_another_and_its_watcher_sees
     assert kinds.index("progress") < kinds.index("lease_lost") < kinds.index("succeeded")
     positions = [event.at for event in events]
     assert positions == sorted(positions)
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         if after.kind != "snapshot" and before.at.epoch == after.at.epoch:
             assert after.at.seq - before.at.seq == 1 + after.merged, "a gap"
 
@@ -190,9 +191,7 @@ async def test_a_watcher_resumes_on_the_next_notifier_after_its_own_was_killed(
     assert positions == sorted(positions)
 
 
-async def test_short_tasks_do_not_wait_behind_a_worker_full_of_long_ones(
-    fresh: MakeSettings, tmp_path: Path
-) -> None:
+async def test_short_tasks_do_not_wait_behind_a_worker_full_of_long_ones(fresh: MakeSettings, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     settings = await fresh(kafka_partitions=8)
     async with running(settings, workers=2, env={"MILEPOST_CONCURRENCY": "4"}) as system, system.client() as client:

@@ -49,6 +49,9 @@ class Event(Contract):
     tenant: str
     root: UUID
     at: Position
+    merged: int = Field(
+        default=0, ge=0, description="So many earlier events of this epoch, with the numbers before, are in this one."
+    )
     kind: EventKind
     time: Timestamp = Field(description="For people. Order comes from `at` alone.")
     data: dict[str, Any] = Field(default_factory=dict)

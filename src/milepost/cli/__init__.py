@@ -1,1 +1,1 @@
-"""Milepost: cli."""
+"""The command line: `milepost`."""

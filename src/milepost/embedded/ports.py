@@ -88,6 +88,12 @@ def _hold(port: int, held: contextlib.ExitStack) -> bool:
     return True
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port now."""
+    with contextlib.ExitStack() as held:
+        return _hold(port, held)
+
+
 def _find_free(held: contextlib.ExitStack) -> int:
     for port in random.sample(SERVER_PORTS, TRIES):
         if _hold(port, held):

@@ -20,6 +20,7 @@ log = get_logger("milepost.log.writer")
 UNACKED_LIMIT = 20_000
 """Records handed in and not acknowledged; beyond it the writer takes no more."""
 STANDSTILL_S = 20.0
+SENT_AT_ONCE = 500
 MISSING_S = 30.0
 """A topic that was found missing is not looked for again before that; its records are dropped meanwhile."""
 _NO_TOPIC = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError, TimeoutError)
@@ -97,7 +98,7 @@ class Writer:
                 client_id=self._client_id,
                 acks="all",
                 enable_idempotence=True,
-                # One request is in flight at a time: what comes meanwhile is the next batch, without anybody waiting for it.
+                # One request is in flight at a time; what comes meanwhile is the next batch, and nobody waits for it.
                 linger_ms=0,
                 max_batch_size=256 * 1024,
                 max_request_size=2 * 1024 * 1024,
@@ -130,21 +131,26 @@ class Writer:
         self._parked.clear()
         self._known.clear()
         self._queue.extendleft(reversed(again))
+        self._wake.set()
         while True:
+            await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                if self._broken.is_set():
-                    raise ConnectionError("the producer failed to deliver")
-                record = self._queue.popleft()
-                if record.topic in self._known:
-                    await self._send(producer, record)
-                else:
-                    self._park(producer, record)
+                # One timer for many records: a send that waits does so because the producer stands still.
+                async with asyncio.timeout(STANDSTILL_S):
+                    await self._send_some(producer)
             if self._broken.is_set():
                 raise ConnectionError("the producer failed to deliver")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._wake.wait()
+
+    async def _send_some(self, producer: Any) -> None:
+        for _ in range(min(len(self._queue), SENT_AT_ONCE)):
+            if self._broken.is_set():
+                raise ConnectionError("the producer failed to deliver")
+            record = self._queue.popleft()
+            if record.topic in self._known:
+                await self._send(producer, record)
+            else:
+                self._park(producer, record)
 
     def _park(self, producer: Any, record: Record) -> None:
         """Keep a record until its topic was looked up: for one that is missing that takes seconds."""
@@ -180,8 +186,7 @@ class Writer:
         number = self._count
         self._unacked[number] = record
         try:
-            async with asyncio.timeout(STANDSTILL_S):
-                future = await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
+            future = await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
         except MessageSizeTooLargeError:
             self._leave_out(number)
             return

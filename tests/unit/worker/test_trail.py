@@ -20,6 +20,7 @@ class Topic:
     def __init__(self) -> None:
         self.up = True
         self.events: list[tuple[Position, EventKind, Mapping[str, Any]]] = []
+        self.numbers: list[int] = []
 
     def __call__(
         self,
@@ -30,9 +31,11 @@ class Topic:
         kind: EventKind,
         data: Mapping[str, Any],
         _traceparent: str | None,
+        merged: int,
     ) -> bool:
         if self.up:
             self.events.append((at, kind, data))
+            self.numbers += range(at.seq - merged, at.seq + 1)
         return self.up
 
     @property
@@ -53,18 +56,33 @@ def _trail(topic: Topic) -> Trail:
     return Trail(topic, TASK, "default", TASK, 4, None)
 
 
-def test_a_short_task_is_one_event(topic: Topic) -> None:
+def test_a_short_task_is_one_event_beyond_the_position_of_its_claim(topic: Topic) -> None:
     trail = _trail(topic)
     trail.add(EventKind.STARTED, {"state": "running", "attempt": 1})
-    trail.add_progress(3, 3, "files", None)
     seq, patch = trail.close()
-    assert seq == 0
+    assert seq == 1
     assert trail.send_last(EventKind.SUCCEEDED, patch | {"state": "succeeded"})
     ((at, kind, data),) = topic.events
-    assert (at, kind) == (Position(4, 0), EventKind.SUCCEEDED)
+    assert (at, kind) == (Position(4, 1), EventKind.SUCCEEDED)
     assert data["state"] == "succeeded"
     assert data["attempt"] == 1
-    assert data["progress"]["done"] == 3
+    assert topic.numbers == [0, 1]
+
+
+def test_what_waits_at_the_end_travels_with_it(topic: Topic) -> None:
+    trail = _trail(topic)
+    trail.add(EventKind.STARTED, {"state": "running"})
+    trail.flush()
+    topic.up = False
+    for done in range(50):
+        trail.add_progress(done, 50, "files", None)
+        trail.flush()
+    topic.up = True
+    seq, patch = trail.close()
+    assert seq == 2
+    trail.send_last(EventKind.SUCCEEDED, patch | {"state": "succeeded"})
+    assert topic.numbers == [0, 1, 2]
+    assert topic.folded["progress"]["done"] == 49
 
 
 def test_progress_that_waits_is_replaced(topic: Topic) -> None:
@@ -115,7 +133,7 @@ def test_numbers_have_no_gap_and_the_fold_is_whole_whatever_the_broker_does(step
     seq, patch = trail.close()
     topic.up = True
     trail.send_last(EventKind.SUCCEEDED, patch | {"state": "succeeded"})
-    assert [at for at, _, _ in topic.events] == [Position(4, n) for n in range(seq + 1)]
+    assert topic.numbers == list(range(seq + 1))
     assert topic.folded["state"] == "succeeded"
     assert topic.folded.get("progress", {"done": 0})["done"] == done
     assert topic.folded.get("asked", False) == ("cancelling" in steps)

@@ -121,9 +121,7 @@ class Attempt:
 
     async def run(self) -> Outcome:
         """Run the handler to an outcome. Never raises for what a handler does."""
-        structlog.contextvars.bind_contextvars(
-            task=str(self.id), type=self.claimed.type, epoch=self.claimed.epoch, trace_id=self.context.trace_id
-        )
+        structlog.contextvars.bind_contextvars(task=str(self.id), trace_id=self.context.trace_id)
         try:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:

@@ -28,6 +28,7 @@ class EventSink(Protocol):
         kind: EventKind,
         data: Mapping[str, Any],
         traceparent: str | None,
+        merged: int,
         /,
     ) -> bool:
         """Return False if the event was not taken."""
@@ -37,7 +38,9 @@ class Trail:
     """Numbers events 0, 1, 2 … and sends them in order.
 
     What cannot be sent yet waits; progress that waits is replaced by newer progress, and whatever still waits at the
-    end is folded into the last event. So waiting costs a bounded room for each task, and no number is ever skipped.
+    end is folded into the last event, which says so (`merged`). So waiting costs a bounded room for each task, and
+    every number is accounted for. The first number is always taken by the start: it is the position of the claimed row,
+    and whoever read that must see the end as something newer.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Trail:
         self._next = 0
         self._waiting: list[tuple[EventKind, dict[str, Any]]] = []
         self._meter = RateMeter()
+        self._merged = 0
         self._closed = False
         self.progress: dict[str, Any] | None = None
         """The last progress, as the task shows it."""
@@ -103,13 +107,15 @@ class Trail:
         for kind, data in self._waiting:
             if kind.patches:
                 patch |= data
+        self._merged = len(self._waiting)
+        self._next += self._merged
         self._waiting.clear()
         return self._next, patch
 
     def send_last(self, kind: EventKind, data: Mapping[str, Any]) -> bool:
         """Send the event whose seq `close` gave; False while it is not taken."""
-        return self._send(self._next, kind, data)
+        return self._send(self._next, kind, data, self._merged)
 
-    def _send(self, seq: int, kind: EventKind, data: Mapping[str, Any]) -> bool:
+    def _send(self, seq: int, kind: EventKind, data: Mapping[str, Any], merged: int = 0) -> bool:
         at = Position(self._epoch, seq)
-        return self._sink(self._task, self._tenant, self._root, at, kind, data, self._traceparent)
+        return self._sink(self._task, self._tenant, self._root, at, kind, data, self._traceparent, merged)

@@ -42,6 +42,17 @@ class Scenario:
     rate: float | None = None
 
 
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("single", 10_000),
+        Scenario("batch", 30_000, batch=100, connections=8),
+        Scenario("progress", 4_500, type="demo.count", payload={"to": 10, "delay": 0.2}, batch=50, rate=750),
+        Scenario("latency", 2_000, rate=100),
+    )
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Seconds and counts of one run. Latencies are (p50, p95, p99) in milliseconds."""

@@ -1,0 +1,68 @@
+"""`milepost` and `python -m milepost.cli`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from milepost.cli.exits import Exit, exit_of
+from milepost.cli.lazy import LazyGroup
+from milepost.errors import MilepostError
+
+_COMMANDS = "milepost.cli.commands"
+TABLE = {
+    "dev": ("milepost.cli.dev.command:dev", "Start everything on this machine, reload task code as it changes."),
+    "demo": ("milepost.cli.dev.command:demo", "Start everything and watch a repository being analysed."),
+    "submit": (f"{_COMMANDS}.submit:submit", "Submit a task; wait for it or watch it."),
+    "watch": (f"{_COMMANDS}.watch:watch", "Watch tasks live."),
+    "get": (f"{_COMMANDS}.get:get", "Show a task."),
+    "list": (f"{_COMMANDS}.list:list_", "List tasks, newest first."),
+    "cancel": (f"{_COMMANDS}.cancel:cancel", "Ask a task to stop."),
+    "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
+    "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
+    "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),
+    "api": (f"{_COMMANDS}.services:api", "Run the HTTP API."),
+    "worker": (f"{_COMMANDS}.services:worker", "Run workers."),
+    "notifier": (f"{_COMMANDS}.services:notifier", "Run the relay to browsers."),
+}
+
+
+@click.group(cls=LazyGroup, table=TABLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="milepost", message="%(prog)s %(version)s")
+def milepost() -> None:
+    """Long tasks for an HTTP API, with progress people can watch live.
+
+    Start with `milepost demo`. Settings are MILEPOST_* variables, also from .env; a stack started by `milepost dev`
+    in this folder is found by itself.
+
+    Exit status: 0 done, 1 the task failed, 2 usage or refused, 3 cannot reach.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    # aiokafka writes each refused connection to standard error; commands say it once, services in their logs.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        outcome = milepost.main(args=argv, prog_name="milepost", standalone_mode=False)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # `milepost list | head`: what was wanted has been read.
+        sys.stderr.close()
+        return Exit.DONE
+    except MilepostError as error:
+        click.echo(f"milepost: {error}", err=True)
+        return exit_of(error)
+    return outcome if isinstance(outcome, int) else Exit.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`milepost bench`."""
+
+import os
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from milepost.cli.dev.command import free_base, run_stand
+from milepost.cli.exits import Exit
+from milepost.cli.output import json_option
+
+_SETTINGS: Final = {
+    # Enough slots and subscriptions that the system is the limit, and not its settings.
+    "MILEPOST_CONCURRENCY": "2000",
+    "MILEPOST_MAX_SUBSCRIPTIONS": "20000",
+    "MILEPOST_LOG_LEVEL": "warning",
+}
+
+
+@click.command()
+@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only these (default: all); see below.")
+@click.option("--scale", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="Times the tasks.")
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
+@json_option
+def bench(names: tuple[str, ...], scale: float, workers: int, as_json: bool) -> int:
+    r"""Put the main job under load on servers of its own, and print what was measured.
+
+    \b
+    single     tasks submitted one by one over HTTP, as fast as 32 connections go
+    batch      the same in batches of 100
+    progress   tasks with ten progress events each
+    latency    100 tasks a second, evenly
+
+    Every task is watched over one WebSocket, and its result read from Postgres.
+    """
+    from milepost.cli.bench.scenarios import SCENARIOS, Target, run
+
+    unknown = sorted(set(names) - set(SCENARIOS))
+    if unknown:
+        raise click.UsageError(f"There is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}.")
+
+    async def body(stand: Any, narrator: Any) -> Exit:
+        plan = stand.plan
+        servers = stand.servers
+        target = Target(plan.url, plan.stream_url, plan.key, servers["MILEPOST_DATABASE_URL"], plan.home / "run")
+        narrator.say("warming up")
+        await run(target, replace(SCENARIOS["single"], tasks=200))
+        for name in names or SCENARIOS:
+            scenario = SCENARIOS[name]
+            figures = await run(target, replace(scenario, tasks=max(100, int(scenario.tasks * scale))))
+            if as_json:
+                click.echo(orjson.dumps(asdict(figures)))
+            else:
+                _show(figures)
+        return Exit.DONE
+
+    with tempfile.TemporaryDirectory(prefix="milepost-bench-", ignore_cleanup_errors=True) as home:
+        os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(Path(home))})
+        options = {"workers": workers, "notifiers": 1, "port_base": free_base(), "tasks": None}
+        return run_stand(options, body)
+
+
+def _show(figures: Any) -> None:
+    def latency(values: tuple[float, float, float]) -> str:
+        return " / ".join(f"{value:,.1f}" for value in values)
+
+    click.echo(
+        f"\n{figures.scenario}: {figures.tasks:,} tasks in {figures.seconds:.2f} s = {figures.per_second:,.0f} tasks/s"
+        f" ({figures.frames:,} frames)\n"
+        f"  submit to start, ms           p50 / p95 / p99   {latency(figures.submit_to_start_ms)}\n"
+        f"  submit to terminal frame, ms  p50 / p95 / p99   {latency(figures.submit_to_end_ms)}\n"
+        "  CPU s per 1,000 tasks         "
+        + "  ".join(f"{name} {value:.2f}" for name, value in figures.cpu_per_1000.items())
+    )

@@ -1,0 +1,27 @@
+"""`milepost watch`."""
+
+import asyncio
+
+import click
+
+from milepost.cli.exits import Exit
+from milepost.cli.follow import follow, interrupted
+from milepost.cli.output import json_option
+from milepost.cli.show import make_view
+from milepost.client import Client
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@json_option
+def watch(ids: tuple[str, ...], as_json: bool) -> Exit:
+    """Watch tasks live until all are over. JSON is one event a line. Ctrl-C stops watching, not the tasks."""
+
+    async def work() -> Exit:
+        async with Client() as client:
+            return await follow([client.run(id_) for id_ in dict.fromkeys(ids)], make_view(as_json=as_json))
+
+    try:
+        return asyncio.run(work())
+    except KeyboardInterrupt:
+        return interrupted(ids)

@@ -1,0 +1,1 @@
+"""`milepost dev` and `milepost demo`: everything on this machine, as real processes."""

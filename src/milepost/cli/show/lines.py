@@ -1,0 +1,75 @@
+"""Events as lines: for pipes, files and logs, and as JSON."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+from milepost.cli.output import count_text, progress_text, write, write_json
+from milepost.cli.show.view import state_text, streamed_text, title
+from milepost.client import RunEvent
+from milepost_schemas.event import EventKind
+
+PROGRESS_EVERY_S: Final = 1.0
+"""A line of progress for each task at most this often."""
+
+
+class Lines:
+    """A line for each change of state, and now and then one for progress."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next: dict[UUID, float] = {}
+        self._last: dict[UUID, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def event(self, event: RunEvent) -> None:
+        """Write a line if there is something to say."""
+        task = event.task
+        streamed = streamed_text(event)
+        if streamed is not None:
+            write(f"{title(task)}: {streamed}")
+            return
+        if event.last:
+            count = f" ({count_text(task.progress)})" if task.progress else ""
+            write(f"{title(task)}: {state_text(task)}{count}")
+            return
+        text = state_text(task)
+        if event.kind == EventKind.CANCELLING:
+            text = "asked to stop"
+        if event.kind == EventKind.LEASE_LOST:
+            text = f"its worker is gone; {text} again"
+        if text != self._last.get(task.id):
+            self._last[task.id] = text
+            write(f"{title(task)}: {text}")
+        if task.progress is not None and event.kind in {EventKind.PROGRESS, "snapshot"}:
+            now = self._clock()
+            if now >= self._next.get(task.id, 0.0):
+                self._next[task.id] = now + PROGRESS_EVERY_S
+                write(f"{title(task)}: {progress_text(task.progress)}")
+
+
+class JsonLines(Lines):
+    """Every event as one JSON object a line."""
+
+    def event(self, event: RunEvent) -> None:
+        """Write it whole."""
+        write_json(
+            {
+                "id": event.view["id"],
+                "kind": event.kind,
+                "at": list(event.at),
+                "data": event.data,
+                "merged": event.merged,
+                "task": event.view,
+            },
+            line=True,
+        )

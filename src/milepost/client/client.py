@@ -1,0 +1,282 @@
+"""The client of the API and the stream."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+from uuid import UUID
+
+import orjson
+import uuid_utils
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from milepost.client.address import find_address
+from milepost.client.http import Answer, Http, refused
+from milepost.client.run import Run
+from milepost.client.stream import Stream
+from milepost.errors import ClientError, Refused, Unreachable
+from milepost_schemas.problem import ProblemType
+from milepost_schemas.task import Priority, Task, TaskPage, TaskState
+from milepost_schemas.worker import TypeInfo, WorkerInfo
+
+Payload = BaseModel | Mapping[str, Any]
+T = TypeVar("T")
+
+WATCH_PATIENCE_S: Final = 60.0
+"""A watch ends with Unreachable when neither the notifier nor the API answered for so long."""
+PAGE: Final = 200
+
+
+class _Items(BaseModel, Generic[T]):
+    items: list[T]
+
+
+_TASK: Final = TypeAdapter(Task)
+_PAGE: Final = TypeAdapter(TaskPage)
+_TYPES: Final = TypeAdapter(_Items[TypeInfo])
+_WORKERS: Final = TypeAdapter(_Items[WorkerInfo])
+
+
+class Client:
+    """Submit tasks, watch them, read their results. Use as an async context manager, from one event loop.
+
+    `url` and `key` default to MILEPOST_URL and MILEPOST_API_KEY, then to the stack of `milepost dev` in MILEPOST_HOME.
+    `connections` bounds those to the API. Every call is bounded in time: it repeats itself for up to 30 s while the
+    API is away, then raises Unreachable; what the API will not do raises Refused.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        stream_url: str | None = None,
+        connections: int = 100,
+        repeat_for: float | None = None,
+        patience: float = WATCH_PATIENCE_S,
+    ) -> None:
+        """`stream_url`: watch there, whatever a task's links say.
+
+        `repeat_for`: seconds a call repeats itself (None: 30); `patience`: seconds a watch goes on without any
+        answer. Raises SettingsError without a key.
+        """
+        self.patience = patience
+        self._stream_url = stream_url
+        self._address = find_address(url, key)
+        self._http = Http(self._address, connections=connections, repeat_for=repeat_for)
+        self._streams: dict[str, Stream] = {}
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self._address.url
+
+    async def __aenter__(self) -> Self:
+        await self._http.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Tasks go on."""
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            await stream.close()
+        await self._http.close()
+
+    async def submit(
+        self,
+        type: str,  # noqa: A002 - the API's own word
+        payload: Payload | None = None,
+        *,
+        queue: str | None = None,
+        priority: Priority | str | None = None,
+        run_at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        max_attempts: int | None = None,
+        timeout: timedelta | float | None = None,
+        expires_in: timedelta | float | None = None,
+        key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        parent_id: UUID | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Submit a task; once this returns, it is stored and will run. Durations are seconds or timedeltas.
+
+        Without an `idempotency_key` one is made for this call, so that its repeats cannot make two tasks. The same
+        key again gives the same task. Raises Refused, or Unreachable: then repeat it with the same key.
+        """
+        body = submission(
+            type=type,
+            payload=payload,
+            queue=queue,
+            priority=priority,
+            run_at=run_at,
+            delay=delay,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            expires_in=expires_in,
+            key=key,
+            labels=labels,
+            parent_id=parent_id,
+        )
+        headers = {"Idempotency-Key": idempotency_key or str(uuid_utils.uuid7())}
+        task = _task(await self._http.call("POST", "/v1/tasks", json=body, headers=headers))
+        return Run(self, task.id, task)
+
+    async def submit_batch(self, tasks: Iterable[Mapping[str, Any]]) -> list[Run | Refused]:
+        """Submit up to 1,000 tasks in one request; each is a mapping of `submit`'s arguments.
+
+        Returns a Run or the refusal for each, in order. Raises Refused if the batch as a whole is refused, Unreachable.
+        """
+        items = []
+        for task in tasks:
+            arguments = dict(task)
+            idempotency_key = arguments.pop("idempotency_key", None) or str(uuid_utils.uuid7())
+            items.append({**submission(**arguments), "idempotency_key": idempotency_key})
+        answer = await self._http.call("POST", "/v1/tasks/batch", json={"tasks": items})
+        try:
+            results = answer.json()["results"]
+            return [self._taken(result) for result in results]
+        except (KeyError, TypeError, ValidationError) as error:
+            raise _not_milepost(error) from error
+
+    def run(self, id: UUID | str) -> Run:  # noqa: A002 - the API's own word
+        """Return the run of a task that exists already. Asks nobody."""
+        return Run(self, _uuid(id))
+
+    async def get(self, id: UUID | str) -> Task:  # noqa: A002 - the API's own word
+        """Return a task. Raises Refused (404) if there is none."""
+        return _task(await self._http.call("GET", f"/v1/tasks/{_uuid(id)}"))
+
+    async def list(
+        self,
+        *,
+        state: TaskState | str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's own word
+        queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        parent_id: UUID | str | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Task]:
+        """Yield tasks, newest first, page by page; `limit` of them at most."""
+        chosen = {"state": state, "type": type, "queue": queue, "parent": parent_id}
+        params = [(name, str(value)) for name, value in chosen.items() if value is not None]
+        instants = {"created_from": created_from, "created_before": created_before}
+        params += [(name, value.isoformat()) for name, value in instants.items() if value is not None]
+        params += [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+        left, cursor = limit, None
+        while left is None or left > 0:
+            page_params = [*params, ("limit", str(min(PAGE, left or PAGE)))]
+            if cursor is not None:
+                page_params.append(("cursor", cursor))
+            answer = await self._http.call("GET", "/v1/tasks", params=page_params)
+            page = _parsed(_PAGE, answer)
+            for task in page.items:
+                yield task
+            left = None if left is None else left - len(page.items)
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def cancel(self, id: UUID | str) -> Task:  # noqa: A002 - the API's own word
+        """Ask a task to stop; return it as it is now. Raises Refused (409) if it is over already."""
+        return _task(await self._http.call("POST", f"/v1/tasks/{_uuid(id)}/cancel"))
+
+    async def types(self) -> Sequence[TypeInfo]:
+        """Return the task types that workers have announced."""
+        return _parsed(_TYPES, await self._http.call("GET", "/v1/types")).items
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Return the live workers."""
+        return _parsed(_WORKERS, await self._http.call("GET", "/v1/workers")).items
+
+    # -- for Run
+
+    async def view(self, id_: UUID) -> dict[str, Any]:
+        """Return a task as plain JSON. Asks once: its caller asks again."""
+        answer = await self._http.call("GET", f"/v1/tasks/{id_}", repeat_for=0.0)
+        view = answer.json()
+        if not isinstance(view, dict) or not isinstance(view.get("epoch"), int):
+            raise _not_milepost(TypeError("no epoch"))
+        return view
+
+    async def result(self, id_: UUID) -> bytes:
+        """Return the JSON of a result of any size."""
+        return (await self._http.call("GET", f"/v1/tasks/{id_}/result")).body
+
+    async def stream_for(self, run: Run) -> Stream:
+        """Return the stream that shows a task; watches of one address share it."""
+        links = run.task.links if run.known else None
+        url = self._stream_url or (links.stream if links is not None else self._address.stream_url)
+        if url is None:
+            links = (await run.refresh()).links
+            url = links.stream if links is not None else None
+        if url is None:
+            raise ClientError(f"{self.url} does not say where its stream is. Set MILEPOST_STREAM_URL.")
+        if url not in self._streams:
+            self._streams[url] = Stream(lambda: self._http.sockets, url, self._address.key)
+        return self._streams[url]
+
+    def _taken(self, result: dict[str, Any]) -> Run | Refused:
+        if "problem" in result:
+            return refused(Answer(result["status"], {}, orjson.dumps(result["problem"])))
+        task = Task.model_validate(result["task"])
+        return Run(self, task.id, task)
+
+
+def submission(
+    *,
+    type: str,  # noqa: A002 - the API's own word
+    payload: Payload | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Return the body of a submission; options left out or None are not in it."""
+    body: dict[str, Any] = {"type": type}
+    if payload is not None:
+        body["payload"] = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
+    for name, value in options.items():
+        if isinstance(value, timedelta):
+            body[name] = value.total_seconds()
+        elif name == "labels" and value is not None:
+            body[name] = dict(value)
+        elif value is not None:
+            body[name] = value
+    return body
+
+
+def _task(answer: Answer) -> Task:
+    return _parsed(_TASK, answer)
+
+
+def _parsed(adapter: TypeAdapter[T], answer: Answer) -> T:
+    try:
+        return adapter.validate_json(answer.body)
+    except ValidationError as error:
+        raise _not_milepost(error) from error
+
+
+def _not_milepost(error: Exception) -> Unreachable:
+    return Unreachable(
+        f"What answered is not the Milepost API this client knows ({str(error).splitlines()[0]}). Check MILEPOST_URL."
+    )
+
+
+def _uuid(value: UUID | str) -> UUID:
+    """Read an id. Raises Refused as the API would: there is no task with a name that is no id."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise Refused(
+            404, ProblemType.NOT_FOUND.uri, f"{value!r} is not a task id; ids look like {_EXAMPLE}."
+        ) from None
+
+
+_EXAMPLE: Final = "01941f29-7c00-7d3e-8a5b-0242ac120002"

@@ -1,0 +1,170 @@
+"""Requests to the API: one session, bounded waits, repeats that cannot double anything."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import orjson
+from opentelemetry import trace
+
+from milepost.client.address import Address
+from milepost.errors import ClientError, Refused, Unreachable
+from milepost.runtime.lifecycle import jittered
+from milepost_schemas.problem import ProblemType
+
+REPEAT_S: Final = 30.0
+"""Repeats of one call end after this."""
+_CONNECT_S: Final = 3.0
+_ANSWER_S: Final = 10.0
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+
+
+class Answer(NamedTuple):
+    """A response below 400."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body. Raises Unreachable if it is not JSON: then it was not Milepost that answered."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            raise Unreachable(
+                f"What answered with status {self.status} did not send JSON, so it is not Milepost's API. "
+                "Check MILEPOST_URL, and proxies on the way."
+            ) from None
+
+
+class Http:
+    """The API over HTTP. Open while it is used as an async context manager."""
+
+    def __init__(self, address: Address, *, connections: int, repeat_for: float | None = None) -> None:
+        self.address = address
+        self._repeat_for = REPEAT_S if repeat_for is None else repeat_for
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._sockets: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session. No connection is made yet."""
+        if self._session is not None:
+            return
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S),
+            headers={"Authorization": f"Bearer {self.address.key}", "User-Agent": "milepost-python"},
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        sessions = (self._session, self._sockets)
+        self._session = self._sockets = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    @property
+    def sockets(self) -> aiohttp.ClientSession:
+        """The session for WebSockets, which hold their connections and so must not use up those for requests."""
+        self._opened()
+        if self._sockets is None:
+            self._sockets = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            )
+        return self._sockets
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeat_for: float | None = None,
+    ) -> Answer:
+        """Make a request; repeat it for up to `repeat_for` seconds while the API cannot be reached or is not ready.
+
+        Only for calls that may be made twice. Raises Refused, or Unreachable if there was no answer at all.
+        """
+        session = self._opened()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self._repeat_for if repeat_for is None else repeat_for)
+        sent = dict(headers or {})
+        if (traceparent := current_traceparent()) is not None:
+            sent["traceparent"] = traceparent
+        body = None
+        if json is not None:
+            body = orjson.dumps(json)
+            sent["Content-Type"] = "application/json"
+        attempt = 0
+        while True:
+            wait = jittered(attempt, base=0.2, cap=3.0)
+            failure: ClientError
+            try:
+                url = self.address.url + path
+                async with session.request(method, url, data=body, params=params, headers=sent) as response:
+                    answer = Answer(response.status, response.headers, await response.read())
+                if answer.status < 400:
+                    return answer
+                failure = refused(answer)
+                if not _worth_repeating(failure):
+                    raise failure
+                wait = max(wait, _retry_after(answer.headers))
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                what = str(error) or type(error).__name__
+                failure = Unreachable(
+                    f"{self.address.url} does not answer ({what}). Is the API running, and is MILEPOST_URL right?"
+                )
+            except aiohttp.ClientError as error:
+                failure = Unreachable(f"{self.address.url} does not speak HTTP as an API does ({error}).")
+            if loop.time() + wait >= end:
+                raise failure
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise ClientError("The client is not open. Write `async with Client() as client:`.")
+        return self._session
+
+
+def refused(answer: Answer) -> Refused:
+    """Return what an answer of 400 or more says, as an exception; the findings of invalid input are in its text."""
+    try:
+        problem = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        problem = None
+    if not isinstance(problem, dict):
+        text = answer.body[:200].decode(errors="replace").strip()
+        return Refused(answer.status, "about:blank", f"HTTP {answer.status}: {text or 'no explanation'}")
+    detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status}")
+    findings = problem.get("errors")
+    for finding in findings if isinstance(findings, list) else []:
+        if isinstance(finding, dict):
+            detail += f"\n  {finding.get('path') or 'body'}: {finding.get('message')}"
+    return Refused(answer.status, str(problem.get("type", "about:blank")), detail, problem.get("trace_id"))
+
+
+def current_traceparent() -> str | None:
+    """Return the W3C traceparent of the caller's OpenTelemetry span; None outside of one."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+
+def _worth_repeating(failure: Refused) -> bool:
+    # Our own first try may still be at work under the same idempotency key.
+    return failure.status in _AGAIN or failure.type == ProblemType.KEY_IN_FLIGHT.uri
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,139 @@
+"""A task as its submitter holds it: watch it, wait for its result, cancel it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter
+
+from milepost.client.events import RunEvent
+from milepost.client.subscription import Link, Subscription
+from milepost.errors import Refused, TaskFailed, Unreachable
+from milepost.runtime.lifecycle import jittered
+from milepost_schemas.task import Task, TaskState
+
+if TYPE_CHECKING:
+    from milepost.client.client import Client
+
+T = TypeVar("T")
+
+
+class Run:
+    """One task. Made by `Client.submit` and `Client.run`; usable while that client is open."""
+
+    def __init__(self, client: "Client", id_: UUID, task: Task | None = None) -> None:
+        self.id = id_
+        self._client = client
+        self._known: Task | RunEvent | None = task
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}>" if self._known is None else f"<Run {self.id} {self.task.type} {self.task.state}>"
+
+    @property
+    def task(self) -> Task:
+        """The task as it was last heard of. Raises ValueError before anything was: `await run.refresh()` first."""
+        if self._known is None:
+            raise ValueError(f"Nothing is known of task {self.id} yet. Call `await run.refresh()` first.")
+        return self._known.task if isinstance(self._known, RunEvent) else self._known
+
+    @property
+    def known(self) -> bool:
+        """Whether `task` can be read."""
+        return self._known is not None
+
+    async def refresh(self) -> Task:
+        """Read the task from the API. Raises Refused (404) if there is none, Unreachable."""
+        self._known = task = await self._client.get(self.id)
+        return task
+
+    async def cancel(self) -> Task:
+        """Ask the task to stop; return it as it is now. It is over once its state says so. Raises Refused."""
+        self._known = task = await self._client.cancel(self.id)
+        return task
+
+    async def watch(self) -> AsyncGenerator[RunEvent, None]:
+        """Yield what happens to the task, from a snapshot to its terminal event.
+
+        Comes back and resumes by itself when the connection is lost; asks the API instead while there is no stream.
+        Raises Refused if the task may not be watched, Unreachable when neither answered for the client's `patience`.
+        """
+        stream = await self._client.stream_for(self)
+        subscription = stream.subscribe(self.id)
+        if self._known is not None and self.task.links is not None:
+            subscription.fold.links = self.task.links.model_dump(mode="json")
+        try:
+            async with aclosing(self._events(subscription)) as events:
+                async for event in events:
+                    self._known = event
+                    yield event
+                    if event.last:
+                        return
+        finally:
+            stream.unsubscribe(subscription)
+
+    @overload
+    async def result(self, model: None = None, timeout: float | None = None) -> Any: ...
+    @overload
+    async def result(self, model: type[T], timeout: float | None = None) -> T: ...
+    async def result(self, model: Any = None, timeout: float | None = None) -> Any:
+        """Wait for the end and return the result, as `model` (anything a TypeAdapter takes) or as plain JSON.
+
+        Raises TaskFailed if the task failed or was cancelled, TimeoutError after `timeout` seconds (the task goes
+        on), and what `watch` raises.
+        """
+        async with asyncio.timeout(timeout):
+            if self._known is None or not self.task.state.terminal:
+                async with aclosing(self.watch()) as events:
+                    async for _ in events:
+                        pass
+            task = self.task
+            if task.state is not TaskState.SUCCEEDED:
+                raise TaskFailed(_why(task), task)
+            # None: the result is null, or too large to be shown inside the task.
+            body = await self._client.result(self.id) if task.result is None else orjson.dumps(task.result)
+        return orjson.loads(body) if model is None else TypeAdapter(model).validate_json(body)
+
+    async def _events(self, subscription: Subscription) -> AsyncGenerator[RunEvent, None]:
+        while True:
+            item = await subscription.next()
+            if isinstance(item, RunEvent):
+                yield item
+            elif item is Link.DOWN:
+                async with aclosing(self._polled(subscription)) as events:
+                    async for event in events:
+                        yield event
+
+    async def _polled(self, subscription: Subscription) -> AsyncGenerator[RunEvent, None]:
+        """Ask the API, less and less often while nothing changes, until the stream has something to say."""
+        loop = asyncio.get_running_loop()
+        answered_at = loop.time()
+        quiet = 0
+        while not subscription.pending:
+            try:
+                view = await self._client.view(self.id)
+            except (Unreachable, Refused) as error:
+                if isinstance(error, Refused) and error.status < 500 and error.status != 429:
+                    raise
+                if loop.time() - answered_at > self._client.patience:
+                    raise
+            else:
+                answered_at = loop.time()
+                event = subscription.fold.polled(view)
+                quiet = quiet + 1 if event is None else 0
+                if event is not None:
+                    yield event
+                    if event.last:
+                        return
+            await subscription.wait(jittered(quiet, base=0.5, cap=5.0))
+
+
+def _why(task: Task) -> str:
+    name = f"Task {task.id} ({task.type})"
+    if task.state is TaskState.CANCELLED:
+        return f"{name} was cancelled."
+    reason = f"{task.error.type}: {task.error.message}" if task.error else "no reason was given"
+    attempts = "1 attempt" if task.attempt == 1 else f"{task.attempt} attempts"
+    return f"{name} failed after {attempts}. {reason}"

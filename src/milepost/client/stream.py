@@ -1,0 +1,74 @@
+"""Many watches over few WebSockets to the notifier."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+
+from milepost.client.connection import Connection
+from milepost.client.subscription import Subscription
+from milepost.errors import ClientError
+
+DOWN_AFTER_S: Final = 2.0
+"""Without a connection for so long, watchers are told to ask the API instead."""
+
+
+class Stream:
+    """All watches of one client at one notifier address.
+
+    Watches share a connection up to the number of subscriptions the server allows on one; beyond that another is
+    opened. Connections are made when first needed, come back by themselves, and resume where each watch was.
+    """
+
+    def __init__(self, sockets: Callable[[], aiohttp.ClientSession], url: str, key: str) -> None:
+        self.url = url
+        self._sockets = sockets
+        self._key = key
+        self._connections: list[Connection] = []
+        self._runners: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    @property
+    def connections(self) -> int:
+        """WebSockets that are open and greeted."""
+        return sum(connection.up for connection in self._connections)
+
+    def subscribe(self, task: UUID) -> Subscription:
+        """Start to watch a task; end it with `unsubscribe`."""
+        if self._closed:
+            raise ClientError("The client is closed. Watch inside `async with Client() as client:`.")
+        subscription = Subscription(task)
+        self._place(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop watching."""
+        subscription.closed = True
+        for connection in self._connections:
+            connection.remove(subscription)
+
+    async def close(self) -> None:
+        """Close all connections; watches that still wait end with ClientError."""
+        self._closed = True
+        for runner in self._runners:
+            runner.cancel()
+        for runner in self._runners:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await runner
+        for connection in self._connections:
+            connection.fail(ClientError("The client was closed while this watch was open."))
+
+    def _place(self, subscription: Subscription) -> None:
+        for connection in self._connections:
+            if connection.room > 0:
+                connection.add(subscription)
+                return
+        limit = self._connections[-1].limit if self._connections else None
+        connection = Connection(self._sockets, self.url, self._key, DOWN_AFTER_S, self._place, limit)
+        self._connections.append(connection)
+        connection.add(subscription)
+        name = f"milepost stream {len(self._connections)}"
+        self._runners.append(asyncio.create_task(connection.run(), name=name))

@@ -1,0 +1,141 @@
+"""One watch of one task on a stream: what came and was not taken yet."""
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from enum import Enum
+from typing import Any, Final
+from uuid import UUID
+
+from milepost.client.events import SNAPSHOT, RunEvent
+from milepost.client.fold import Fold, Loss
+from milepost_schemas.event import EventKind
+from milepost_schemas.position import Position
+
+MERGE_AFTER: Final = 256
+"""With so many events waiting for a slow reader, progress replaces progress."""
+DROP_AFTER: Final = 8192
+"""With so many, all of them become one snapshot."""
+
+
+class Link(Enum):
+    """News of the connection itself."""
+
+    DOWN = "down"
+    UP = "up"
+
+
+class Protocol(Exception):
+    """The server sent something that the protocol does not have."""
+
+
+class Subscription:
+    """Takes frames from the connection, gives events to one reader. Never blocks the connection."""
+
+    def __init__(self, task: UUID) -> None:
+        self.task = task
+        self.fold = Fold()
+        self.number = -1
+        """Its id on the present connection; each time it subscribes it takes another."""
+        self.asked_at: float | None = None
+        """When it subscribed, until the server says something of it."""
+        self.closed = False
+        self._down = False
+        self._failure: Exception | None = None
+        self._waiting: deque[RunEvent | Link] = deque()
+        self._news = asyncio.Event()
+
+    # -- the connection's side
+
+    def frame(self, frame: dict[str, Any]) -> Loss | None:
+        """Take a snap, ev or end; LOST if it has to subscribe again. Raises Protocol."""
+        self.asked_at = None
+        try:
+            outcome = self._fold(frame)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Protocol(f"a frame that cannot be read: {error!r}") from error
+        if isinstance(outcome, RunEvent):
+            self.put(outcome)
+            return None
+        return outcome
+
+    def _fold(self, frame: dict[str, Any]) -> RunEvent | Loss | None:
+        at = position(frame["at"])
+        kind = frame["t"]
+        if kind == "snap":
+            return self.fold.snapshot(at, frame["task"], frame.get("traceparent"))
+        if kind == "end":
+            return self.fold.end(at, frame["task"])
+        if frame["task"] != str(self.task):
+            return None  # of a child: positions are those of each task
+        prev = frame["prev"]
+        return self.fold.event(
+            at,
+            None if prev is None else position(prev),
+            frame["kind"],
+            frame["data"],
+            frame.get("merged") or 0,
+            frame.get("traceparent"),
+        )
+
+    def put(self, event: RunEvent) -> None:
+        """Hand an event to the reader; a reader that is far behind gets fewer, never other ones."""
+        waiting = self._waiting
+        if len(waiting) >= DROP_AFTER and not event.last:
+            merged = sum(1 + item.merged for item in waiting if isinstance(item, RunEvent)) + event.merged
+            waiting.clear()
+            event = replace(event, kind=SNAPSHOT, data={}, merged=merged)
+        elif len(waiting) >= MERGE_AFTER and event.kind == EventKind.PROGRESS:
+            last = waiting[-1]
+            if isinstance(last, RunEvent) and last.kind == EventKind.PROGRESS:
+                waiting.pop()
+                event = replace(event, data={**last.data, **event.data}, merged=event.merged + last.merged + 1)
+        waiting.append(event)
+        self._news.set()
+
+    def link(self, link: Link) -> None:
+        """Tell the reader that the stream is away, or back."""
+        if (link is Link.DOWN) != self._down:
+            self._down = link is Link.DOWN
+            self._waiting.append(link)
+            self._news.set()
+
+    def fail(self, error: Exception) -> None:
+        """Let the reader end with an error once it has taken what is waiting."""
+        self._failure = error
+        self._news.set()
+
+    # -- the reader's side
+
+    @property
+    def pending(self) -> bool:
+        """Whether `next` would return at once."""
+        return bool(self._waiting) or self._failure is not None
+
+    async def next(self) -> RunEvent | Link:
+        """Wait for the next event, or news of the connection. Raises what the watch failed with."""
+        while not self._waiting:
+            if self._failure is not None:
+                raise self._failure
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something is pending, or so long."""
+        if self.pending:
+            return
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+
+def position(value: Any) -> Position:
+    """Read `[epoch, seq]`. Raises ValueError or TypeError."""
+    epoch, seq = value
+    if type(epoch) is not int or type(seq) is not int:
+        raise TypeError(f"{value!r} is not a position")
+    return Position(epoch, seq)

@@ -1,0 +1,210 @@
+"""The client against the real api, worker and notifier."""
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from milepost.client import Client, Run
+from milepost.errors import Refused, TaskFailed
+from tests.conftest import eventually
+from tests.system import System
+
+pytestmark = pytest.mark.stack
+
+NOBODY = "01941f29-7c00-7d3e-8a5b-0242ac120002"
+
+
+class Counted(BaseModel):
+    count: int
+
+
+async def test_a_task_is_watched_from_snapshot_to_end(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("demo.count", {"to": 5, "delay": 0.05}, labels={"test": "watch"})
+        events = [event async for event in run.watch()]
+        positions = [event.at for event in events]
+        assert positions == sorted(set(positions))
+        assert events[0].kind == "snapshot"
+        assert events[-1].kind == "succeeded"
+        assert events[-1].task.progress is not None
+        assert events[-1].task.progress.done == 5
+        assert events[-1].task.links is not None
+        assert await run.result(Counted) == Counted(count=5)
+        shown = events[-1].task
+        assert await run.refresh() == shown
+
+
+async def test_a_task_that_is_over_is_told_in_one_event(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("demo.echo", {"a": [1, None, "ü"]})
+        assert await run.result() == {"a": [1, None, "ü"]}
+        again = client.run(run.id)
+        assert [event.kind async for event in again.watch()] == ["succeeded"]
+
+
+async def test_one_socket_carries_many_watches_and_spills_beyond_its_limit(system: System) -> None:
+    async with system.client() as client:
+        batch = await client.submit_batch({"type": "demo.count", "payload": {"to": 3}} for _ in range(150))
+        runs = [run for run in batch if isinstance(run, Run)]
+        assert len(runs) == 150
+        assert [result["count"] for result in await asyncio.gather(*(run.result() for run in runs))] == [3] * 150
+        (stream,) = client._streams.values()
+        assert stream.connections == 2
+
+
+async def test_a_batch_answers_each_on_its_own(system: System) -> None:
+    async with system.client() as client:
+        good, bad, again = await client.submit_batch(
+            [
+                {"type": "demo.echo", "payload": {"n": 1}, "idempotency_key": "batch-1"},
+                {"type": "demo.count", "payload": {"to": -1}},
+                {"type": "demo.echo", "payload": {"n": 1}, "idempotency_key": "batch-1"},
+            ]
+        )
+        assert isinstance(good, Run)
+        assert isinstance(again, Run)
+        assert good.id == again.id
+        assert isinstance(bad, Refused)
+        assert bad.status == 422
+
+
+async def test_the_same_key_finds_the_same_task(system: System) -> None:
+    async with system.client() as client:
+        first = await client.submit("demo.echo", {"n": 1}, idempotency_key="one")
+        assert (await client.submit("demo.echo", {"n": 1}, idempotency_key="one")).id == first.id
+        with pytest.raises(Refused) as other:
+            await client.submit("demo.echo", {"n": 2}, idempotency_key="one")
+        assert other.value.status == 422
+
+
+async def test_failures_carry_the_task(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("test.permanent", {"words": "not today"})
+        with pytest.raises(TaskFailed, match="not today"):
+            await run.result(timeout=20)
+
+
+async def test_a_result_too_large_for_the_task_is_fetched(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("test.large", {"size": 300_000})
+        assert len(await run.result(str)) == 300_000
+        assert run.task.result is None
+
+
+async def test_waiting_can_be_given_up_and_the_task_cancelled(system: System, tmp_path: Path) -> None:
+    async with system.client() as client:
+        run = await client.submit("test.gate", {"path": str(tmp_path / "never")})
+        with pytest.raises(TimeoutError):
+            await run.result(timeout=0.3)
+        await run.cancel()
+        with pytest.raises(TaskFailed, match="was cancelled"):
+            await run.result(timeout=20)
+
+
+async def test_lists_come_page_by_page(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milepost.client.client.PAGE", 2)
+    async with system.client() as client:
+        runs = [await client.submit("demo.echo", {"n": n}, labels={"test": "pages"}) for n in range(5)]
+        newest_first = [run.id for run in reversed(runs)]
+        assert [task.id async for task in client.list(labels={"test": "pages"})] == newest_first
+        assert [task.id async for task in client.list(labels={"test": "pages"}, limit=3)] == newest_first[:3]
+
+
+async def test_types_and_workers_are_listed(system: System) -> None:
+    async with system.client() as client:
+        assert "demo.count" in {info.type for info in await client.types()}
+        assert [worker.pid for worker in await client.workers()] == [system.workers[0].pid]
+
+
+async def test_what_is_refused_says_so_everywhere(system: System) -> None:
+    async with Client(system.url, "wrong", stream_url=system.streams[0]) as stranger:
+        with pytest.raises(Refused) as unknown:
+            await stranger.get(NOBODY)
+        assert unknown.value.status == 401
+        with pytest.raises(Refused, match="bad token"):
+            await anext(stranger.run(NOBODY).watch())
+    async with Client(system.url, system.key, stream_url=system.streams[0]) as client:
+        with pytest.raises(Refused) as missing:
+            await anext(client.run(NOBODY).watch())
+        assert missing.value.status == 404
+
+
+async def test_a_watch_survives_the_death_of_the_notifier(system: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    (notifier,) = system.notifiers
+    async with system.client() as client:
+        run = await client.submit("test.gate", {"path": str(gate)})
+        events = []
+        async for event in run.watch():
+            events.append(event)
+            if event.kind == "progress" and not gate.exists():
+                notifier.kill()
+                await notifier.wait()
+                await notifier.start()
+                gate.touch()
+        assert events[-1].kind == "succeeded"
+        assert events[-1].task.result == {"attempt": 1}
+        # What the api says while there is no stream stands at the position that was reached.
+        assert [event.at for event in events] == sorted(event.at for event in events)
+        told = [event.at for event in events if event.kind in {"started", "progress"}]
+        assert told == sorted(set(told))
+    await system.ready(system.notifier_urls[0])
+
+
+async def test_without_a_notifier_the_api_is_asked(system: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with Client(system.url, system.key, stream_url="ws://127.0.0.1:9/v1/stream") as client:
+        run = await client.submit("test.gate", {"path": str(gate)})
+        kinds = []
+        async for event in run.watch():
+            kinds.append(event.kind)
+            gate.touch()
+        assert kinds[-1] == "succeeded"
+        assert set(kinds[:-1]) == {"snapshot"}
+
+
+async def test_a_watch_that_is_left_frees_its_subscription(system: System, tmp_path: Path) -> None:
+    async with system.client() as client:
+        run = await client.submit("test.gate", {"path": str(tmp_path / "never")})
+        watch = run.watch()
+        await anext(watch)
+        (stream,) = client._streams.values()
+        assert sum(len(connection._subscriptions) for connection in stream._connections) == 1
+        await watch.aclose()
+        assert sum(len(connection._subscriptions) for connection in stream._connections) == 0
+        await run.cancel()
+
+
+async def test_closing_the_client_ends_its_watches(system: System, tmp_path: Path) -> None:
+    client = system.client()
+    async with client:
+        run = await client.submit("test.gate", {"path": str(tmp_path / "never")})
+        waiting = asyncio.create_task(run.result())
+
+        async def watching() -> bool:
+            return any(stream.connections for stream in client._streams.values())
+
+        await eventually(watching, "an open stream")
+    with pytest.raises(Exception, match="client was closed"):
+        await waiting
+    async with system.client() as other:
+        await other.cancel(run.id)
+
+
+async def test_a_restart_of_the_api_is_waited_for(system: System) -> None:
+    async with system.client() as client:
+        system.api.kill()
+        await system.api.wait()
+        submitted = asyncio.create_task(client.submit("demo.echo", {"n": 1}, idempotency_key="restart"))
+        await system.api.start()
+        run = await submitted
+        assert await run.result(timeout=20) == {"n": 1}
+
+
+async def test_ids_are_unique_across_the_counts_of_a_client(system: System) -> None:
+    async with system.client() as client:
+        runs = [await client.submit("demo.echo", {"same": True}) for _ in range(3)]
+        assert all(a.id != b.id for a, b in itertools.pairwise(runs))

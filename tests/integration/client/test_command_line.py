@@ -1,0 +1,107 @@
+"""`milepost submit`, `watch`, `get`, `list`, `cancel` and `doctor` against a running system."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system import System
+
+pytestmark = pytest.mark.stack
+
+
+async def milepost(system: System, *argv: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run a command as a user would; return its exit status and what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "milepost.cli", *argv),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=system._env | {"MILEPOST_NOTIFIER_HTTP_PORT": system.notifier_urls[0].rpartition(":")[2]},
+    )
+    out, err = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_submit_writes_an_id_that_get_and_list_know(system: System) -> None:
+    status, out, _ = await milepost(system, "submit", "demo.echo", "--payload", '{"a": 1}', "--label", "from=cli")
+    assert status == 0
+    assert (await milepost(system, "watch", out.strip()))[0] == 0
+    shown = json.loads((await milepost(system, "get", out.strip(), "--json"))[1])
+    assert (shown["state"], shown["result"], shown["labels"]) == ("succeeded", {"a": 1}, {"from": "cli"})
+    listed = (await milepost(system, "list", "--label", "from=cli", "--json"))[1].splitlines()
+    assert [json.loads(line)["id"] for line in listed] == [out.strip()]
+    assert out.strip() in (await milepost(system, "list", "--label", "from=cli"))[1]
+
+
+async def test_wait_writes_the_result_alone(system: System) -> None:
+    status, out, _ = await milepost(system, "submit", "demo.echo", "--payload", "-", "--wait", stdin='{"b": 2}')
+    assert (status, json.loads(out)) == (0, {"b": 2})
+
+
+async def test_a_failed_task_ends_with_1_and_says_why(system: System) -> None:
+    status, out, err = await milepost(system, "submit", "test.permanent", "--payload", '{"words": "never"}', "--wait")
+    assert (status, out) == (1, "")
+    assert "never" in err
+
+
+async def test_watching_is_json_a_line_and_ends_with_the_end(system: System) -> None:
+    argv = ("submit", "demo.count", "--payload", '{"to": 3, "delay": 0.05}', "--watch", "--json")
+    status, out, _ = await milepost(system, *argv)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [rows[0]["kind"], rows[-1]["kind"]] == ["snapshot", "succeeded"]
+    assert rows[-1]["task"]["result"] == {"count": 3}
+
+
+async def test_a_wrong_payload_ends_with_2(system: System) -> None:
+    status, _, err = await milepost(system, "submit", "demo.count", "--payload", '{"to": "many"}')
+    assert status == 2
+    assert "/payload/to" in err
+
+
+async def test_ctrl_c_leaves_the_task_running_and_says_how_to_come_back(system: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    _, out, _ = await milepost(system, "submit", "test.gate", "--payload", json.dumps({"path": str(gate)}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "milepost.cli", "watch", out.strip()),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=system._env,
+    )
+    assert process.stdout is not None
+    assert b"test.gate" in await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert f"milepost watch {out.strip()}" in err.decode()
+    gate.touch()
+    assert (await milepost(system, "watch", out.strip()))[0] == 0
+
+
+async def test_cancel_ends_a_task(system: System, tmp_path: Path) -> None:
+    payload = json.dumps({"path": str(tmp_path / "never")})
+    _, out, _ = await milepost(system, "submit", "test.gate", "--payload", payload)
+    assert (await milepost(system, "cancel", out.strip()))[0] == 0
+    status, shown, _ = await milepost(system, "watch", out.strip())
+    assert status == 1
+    assert "cancelled" in shown
+
+
+async def test_doctor_finds_everything_well(system: System) -> None:
+    status, out, _ = await milepost(system, "doctor", "--json")
+    report = json.loads(out)
+    assert [row for row in report["checks"] if not row["ok"]] == []
+    assert status == 0
+
+
+async def test_migrate_can_be_repeated(system: System) -> None:
+    status, out, _ = await milepost(system, "migrate", "--queues", "extra", "--json")
+    assert status == 0
+    made = json.loads(out)
+    assert made["migrations"] == []
+    assert {name.rpartition(".work.")[2] for name in made["topics"]} == {"extra", "extra.high", "extra.low"}

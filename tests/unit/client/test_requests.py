@@ -1,0 +1,66 @@
+"""What the client sends, and what it makes of refusals."""
+
+from datetime import timedelta
+
+import orjson
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pydantic import BaseModel
+
+from milepost.client import Client
+from milepost.client.client import submission
+from milepost.client.http import Answer, current_traceparent, refused
+from milepost.errors import ClientError, Unreachable
+
+
+class Payload(BaseModel):
+    to: int
+
+
+def test_models_mappings_and_durations_become_json() -> None:
+    body = submission(type="demo.count", payload=Payload(to=3), delay=timedelta(minutes=1), timeout=5, queue=None)
+    assert body == {"type": "demo.count", "payload": {"to": 3}, "delay": 60.0, "timeout": 5}
+    assert submission(type="x", payload={"a": 1}, labels={"b": "c"})["labels"] == {"b": "c"}
+
+
+def test_a_problem_becomes_an_error_that_says_everything() -> None:
+    problem = {"type": "t", "title": "T", "status": 422, "detail": "No.", "trace_id": "abc"}
+    problem["errors"] = [{"path": "/to", "message": "too small"}]
+    error = refused(Answer(422, {}, orjson.dumps(problem)))
+    assert (error.status, error.type, error.trace_id) == (422, "t", "abc")
+    assert str(error) == "No.\n  /to: too small"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[1]", b'"x"'])
+def test_an_answer_of_something_else_still_says_its_status(body: bytes) -> None:
+    assert "HTTP 502" in str(refused(Answer(502, {}, body)))
+
+
+def test_an_answer_that_is_not_json_is_not_milepost() -> None:
+    with pytest.raises(Unreachable, match="not Milepost"):
+        Answer(200, {}, b"<html>").json()
+
+
+async def test_a_client_that_is_not_open_says_how_to_open_it() -> None:
+    with pytest.raises(ClientError, match="async with Client"):
+        await Client("http://127.0.0.1:9", "key").get("01941f29-7c00-7d3e-8a5b-0242ac120002")
+
+
+async def test_nobody_there_is_unreachable_within_the_time_given() -> None:
+    async with Client("http://127.0.0.1:9", "key", repeat_for=0.3) as client:
+        with pytest.raises(Unreachable, match="does not answer"):
+            await client.submit("demo.count")
+
+
+def test_the_callers_span_is_handed_on() -> None:
+    assert current_traceparent() is None
+    context = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1))
+    with trace.use_span(NonRecordingSpan(context)):
+        assert current_traceparent() == f"00-{0xA:032x}-{0xB:016x}-01"
+
+
+def test_a_run_knows_nothing_before_it_asked() -> None:
+    run = Client("http://127.0.0.1:9", "key").run("01941f29-7c00-7d3e-8a5b-0242ac120002")
+    with pytest.raises(ValueError, match="refresh"):
+        _ = run.task

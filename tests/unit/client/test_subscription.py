@@ -1,0 +1,92 @@
+"""A watch whose reader is slow, away or late."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from milepost.client.events import RunEvent
+from milepost.client.fold import LOST
+from milepost.client.subscription import DROP_AFTER, MERGE_AFTER, Link, Protocol, Subscription
+from milepost.errors import Refused
+
+ID = UUID("01941f29-7c00-7d3e-8a5b-0242ac120002")
+OTHER = "01941f29-7c00-7d3e-8a5b-0242ac120003"
+
+
+def snap(seq: int = 0, state: str = "running") -> dict[str, Any]:
+    return {"t": "snap", "id": 1, "at": [1, seq], "task": {"id": str(ID), "state": state, "epoch": 1}}
+
+
+def ev(seq: int, kind: str = "progress", task: str = str(ID), **data: Any) -> dict[str, Any]:
+    return {"t": "ev", "id": 1, "task": task, "at": [1, seq], "prev": [1, seq - 1], "kind": kind, "data": data}
+
+
+def joined() -> Subscription:
+    subscription = Subscription(ID)
+    assert subscription.frame(snap()) is None
+    return subscription
+
+
+async def drained(subscription: Subscription) -> list[RunEvent]:
+    found = []
+    while subscription.pending:
+        item = await subscription.next()
+        assert isinstance(item, RunEvent)
+        found.append(item)
+    return found
+
+
+async def test_progress_replaces_progress_for_a_slow_reader_and_nothing_else_is_lost() -> None:
+    subscription = joined()
+    for seq in range(1, MERGE_AFTER + 100):
+        subscription.frame(ev(seq, done=seq))
+    subscription.frame(ev(MERGE_AFTER + 100, "succeeded", state="succeeded"))
+    events = await drained(subscription)
+    assert len(events) == MERGE_AFTER + 1
+    assert sum(1 + event.merged for event in events) == MERGE_AFTER + 101
+    assert events[-1].kind == "succeeded"
+    assert events[-2].data == {"done": MERGE_AFTER + 99}
+
+
+async def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
+    subscription = joined()
+    for seq in range(1, DROP_AFTER + 10):
+        subscription.frame(ev(seq, "log", message="x"))
+    events = await drained(subscription)
+    assert len(events) < 20
+    assert events[0].kind == "snapshot"
+    assert sum(1 + event.merged for event in events) == DROP_AFTER + 10
+
+
+async def test_events_of_children_do_not_disturb_the_chain() -> None:
+    subscription = joined()
+    assert subscription.frame(ev(7, task=OTHER)) is None
+    assert subscription.frame(ev(1)) is None
+
+
+def test_a_hole_asks_for_a_new_subscription() -> None:
+    assert joined().frame(ev(5)) is LOST
+
+
+@pytest.mark.parametrize("at", [None, [1], [1, "2"], [1, 2, 3], ["1", 2], [True, 1]])
+def test_a_frame_that_cannot_be_read_breaks_the_connection_not_the_watch(at: Any) -> None:
+    with pytest.raises(Protocol):
+        joined().frame({**snap(), "at": at})
+
+
+async def test_down_and_up_are_told_once() -> None:
+    subscription = joined()
+    for link in (Link.UP, Link.DOWN, Link.DOWN, Link.UP):
+        subscription.link(link)
+    assert isinstance(await subscription.next(), RunEvent)
+    assert [await subscription.next(), await subscription.next()] == [Link.DOWN, Link.UP]
+    assert not subscription.pending
+
+
+async def test_what_came_before_a_failure_is_still_read() -> None:
+    subscription = joined()
+    subscription.fail(Refused(4502, "about:blank", "forbidden"))
+    assert isinstance(await subscription.next(), RunEvent)
+    with pytest.raises(Refused):
+        await subscription.next()
