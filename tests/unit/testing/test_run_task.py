@@ -1,0 +1,34 @@
+"""Tasks in plain unit tests."""
+
+import pytest
+from pydantic import ValidationError
+
+from milepost.demo import count, fail, spin
+from milepost.errors import TaskDefinitionError
+from milepost.testing import run_task
+
+
+async def test_a_coroutine_handler_runs_with_its_progress() -> None:
+    ran = await run_task(count, {"to": 3, "delay": 0})
+    assert ran.result == {"count": 3}
+    assert [p.done for p in ran.progress] == [0, 1, 2, 3]
+
+
+async def test_a_plain_handler_runs() -> None:
+    assert (await run_task(spin, {"seconds": 0})).result["seconds"] >= 0
+
+
+async def test_the_attempt_can_be_chosen() -> None:
+    with pytest.raises(RuntimeError, match="told to"):
+        await run_task(fail, {"times": 1})
+    assert (await run_task(fail, {"times": 1}, attempt=2)).result == {"attempt": 2}
+
+
+async def test_a_payload_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        await run_task(count, {"to": "many"})
+
+
+async def test_a_function_that_is_no_task_is_refused() -> None:
+    with pytest.raises(TaskDefinitionError, match="no @task"):
+        await run_task(lambda: None)
