@@ -1,9 +1,10 @@
-# make demo    the main job, end to end, on real servers
-# make test    every test (CI's)
-# make dev     the same stack as demo, serving, with reload of task code
-# make check   format, lint, types, layers, contracts
-# make bench   the main job under load, with figures
-# make lock    take the newest versions that fit pyproject.toml
+# make demo            the main job, end to end, on real servers
+# make test            every test (CI's)
+# make dev             the same stack as demo, serving, with reload of task code
+# make check            format, lint, types, layers, contracts
+# make bench            the main job under load, with figures
+# make compose-demo   the whole system in containers, and the same demo in it
+# make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench schemas lock clean
+.PHONY: help demo dev test check format bench compose-up compose-demo compose-down schemas lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +56,16 @@ format: $(READY)
 
 bench: $(READY)
 	$(RUN)/milepost bench $(ARGS)
+
+compose-up:
+	@test -e .env || deploy/make-env
+	docker compose up --build --wait
+
+compose-demo: compose-up
+	docker compose run --rm demo
+
+compose-down:
+	docker compose down
 
 schemas: $(READY)
 	$(RUN)/python -m milepost_schemas schemas/published

@@ -16,6 +16,9 @@ from milepost.runtime.settings import Settings
 
 API_KEY = "mp_test_3f1c9a"
 
+# What somebody has set for a stack of their own in this checkout is not for tests.
+Settings.model_config["env_file"] = None
+
 MakeSettings = Callable[..., Awaitable[Settings]]
 
 

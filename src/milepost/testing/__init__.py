@@ -37,7 +37,7 @@ async def run_task(
 
     `payload` is what a submitter would send (JSON values) or an instance of the handler's model. Every call of
     `ctx.progress` is kept. Plain functions run in a thread. What the handler raises is raised here; so is pydantic's
-    ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for a function that is no task.
+    ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for what is no task.
     """
     definition = next((each for each in registry if each.handler is handler), None)
     if definition is None:
