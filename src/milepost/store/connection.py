@@ -67,6 +67,11 @@ async def open_pool(settings: Settings, service: str, *, size: int = 8, statemen
             "idle_in_transaction_session_timeout": "10000",
             # Statements with unnest are planned for any batch size; a plan for each call would cost more than it gains.
             "plan_cache_mode": "force_generic_plan",
+            # Every statement of ours is a look-up by index. Tables that grow and empty within seconds have no useful
+            # statistics, and a plan that scans one (the outbox and its dead rows, say) is a slow surprise.
+            "enable_seqscan": "off",
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
             "jit": "off",
         },
     )

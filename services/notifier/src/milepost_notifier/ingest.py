@@ -25,6 +25,7 @@ log = get_logger("milepost.notifier.ingest")
 GROUP: Final = "notifier-ingest"
 BATCH: Final = 1000
 WAIT_S: Final = 0.25
+COMMIT_EVERY_S: Final = 0.5
 DEAD_LETTER_S: Final = 30.0
 """Reading waits so long for dead-letters to be acknowledged, then goes on."""
 
@@ -70,15 +71,26 @@ class Ingest:
             self._stopped.clear()
             try:
                 async with self._reader.open() as reader:
-                    while not self._stopping.is_set():
-                        records = await reader.read(BATCH, WAIT_S)
-                        self.joined = self.joined or reader.assigned
-                        if records:
-                            await self.take(records)
-                            await reader.commit(records)
+                    await self._read(reader)
             finally:
                 self._stopped.set()
         await self._stopping.wait()
+
+    async def _read(self, reader: Reader) -> None:
+        loop = asyncio.get_running_loop()
+        done: Records = []
+        committed_at = loop.time()
+        while not self._stopping.is_set():
+            records = await reader.read(BATCH, WAIT_S)
+            self.joined = self.joined or reader.assigned
+            if records:
+                await self.take(records)
+                done += records
+            if done and loop.time() - committed_at > COMMIT_EVERY_S:
+                # Seldom, and late: an event that is read again is older than its snapshot and changes nothing.
+                await reader.commit(done)
+                done, committed_at = [], loop.time()
+        await reader.commit(done)
 
     async def stop(self, timeout: float) -> None:
         """Read no more, and leave the group after the batch in hand, if that takes no longer than `timeout` seconds."""
