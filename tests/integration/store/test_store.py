@@ -11,6 +11,7 @@ from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
 from milepost.store import Filters, Finish, Held, Release, Retry, Store, migrate, open_pool, pending
 from milepost.store.connection import Pool
+from milepost.store.store import sql
 from milepost_schemas import Position, Priority, TaskState, TypeInfo
 from tests.conftest import MakeSettings, eventually
 from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
@@ -310,3 +311,25 @@ async def test_a_pool_whose_connections_were_cut_goes_on(store: Store, pool: Poo
         return len(claimed) == 3
 
     await eventually(claim, "a claim on a new connection")
+
+
+async def test_plans_made_on_empty_tables_still_look_tasks_up_by_their_id(pool: Pool) -> None:
+    """A cached plan outlives the moment it was made in: reading the index of all queued tasks is cheap only then."""
+    some = f"array['{WORKER}']::uuid[]"
+    calls = {
+        "claim": f"({some}, array[0], '{WORKER}', 15.0)",
+        "finish": f"({some}, array[1], array[1], array['failed'], array[null]::json[], array[null]::json[],"
+        " array[null]::json[])",
+        "renew": f"({some}, array[1], array[1], array[null]::json[], 15.0)",
+        "outbox_delete": f"({some}, array[1])",
+        "get_many": f"(array['default'], {some})",
+    }
+    async with pool.acquire() as connection:
+        for name, arguments in calls.items():
+            await connection.execute(f"prepare plan_of_{name} as {sql(name)}")
+            rows = await connection.fetch(f"explain execute plan_of_{name}{arguments}")
+            plan = "\n".join(row[0] for row in rows)
+            assert "Seq Scan" not in plan, plan
+            assert not {"tasks_queued", "tasks_running"} & set(plan.replace(" on ", " ").split()), plan
+            assert "Index Cond: ((task_id = " in plan or "(id = " in plan, plan
+            await connection.execute(f"deallocate plan_of_{name}")

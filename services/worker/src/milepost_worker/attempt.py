@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -63,7 +62,9 @@ class Attempt:
         self.began = self._loop.time()
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
-        self._stopped: asyncio.Future[StopReason] = self._loop.create_future()
+        self.reason: StopReason | None = None
+        """Why it was stopped from outside; None if it was not."""
+        self._over: asyncio.Future[None] = self._loop.create_future()
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
         self.trail.add(
             EventKind.STARTED,
@@ -105,19 +106,15 @@ class Attempt:
         """Seconds it may take: what the submitter said, else what the type says."""
         return self.claimed.timeout_s if self.claimed.timeout_s is not None else self.definition.timeout_s
 
-    @property
-    def reason(self) -> StopReason | None:
-        """Why it was stopped from outside; None if it was not."""
-        return self._stopped.result() if self._stopped.done() else None
-
     def stop(self, reason: StopReason) -> None:
         """Ask the handler to end; the first reason counts."""
-        if self._stopped.done():
+        if self.reason is not None:
             return
+        self.reason = reason
         if reason is StopReason.CANCELLED:
             self.trail.add(EventKind.CANCELLING, {})
         self.context.cancel()
-        self._stopped.set_result(reason)
+        self._wake()
 
     async def run(self) -> Outcome:
         """Run the handler to an outcome. Never raises for what a handler does."""
@@ -158,10 +155,14 @@ class Attempt:
         return self._runners.thread(self.definition, arguments)
 
     async def _supervise(self, job: Job) -> Outcome:
-        finished, stopped = job.finished, self._stopped
-        either: set[asyncio.Future[Any]] = {finished, stopped}
-        await asyncio.wait(either, timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if finished.done() and not stopped.done():
+        finished = job.finished
+        # One future for all three ways this can end: asyncio.wait costs more than a short handler does.
+        finished.add_done_callback(self._wake)
+        timer = None if self.timeout_s is None else self._loop.call_later(self.timeout_s, self._wake)
+        await self._over
+        if timer is not None:
+            timer.cancel()
+        if finished.done() and self.reason is None:
             self.context.flush(final=True)
             return finished.result()
         self.context.cancel()
@@ -173,15 +174,20 @@ class Attempt:
         if not finished.done():
             log.warning("the handler does not end; the task goes on without it", handler=self.definition.origin)
         self.context.flush(final=True)
-        if not stopped.done():
-            return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
-        if stopped.result() is StopReason.CANCELLED:
-            return Stopped()
-        if stopped.result() is StopReason.RELEASED and finished.done() and not finished.cancelled():
-            # It came to its end after all: better than running it again.
-            outcome = finished.result()
-            return outcome if isinstance(outcome, Succeeded) else Dropped()
+        match self.reason:
+            case None:
+                return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
+            case StopReason.CANCELLED:
+                return Stopped()
+            case StopReason.RELEASED if finished.done() and not finished.cancelled():
+                # It came to its end after all: better than running it again.
+                outcome = finished.result()
+                return outcome if isinstance(outcome, Succeeded) else Dropped()
         return Dropped()
+
+    def _wake(self, _: object = None) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         if self.definition.isolation == "process" or self.definition.asynchronous:

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
-import structlog
-
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
 from milepost.log import Topics, Writer
@@ -121,7 +119,6 @@ class Worker:
                     self._passes.poke(due)
         finally:
             self._running.remove(attempt)
-            structlog.contextvars.clear_contextvars()
 
     async def _pump(self) -> None:
         """Send what attempts have to tell, at most every 20 ms: what happens closer together goes together."""

@@ -1,17 +1,11 @@
 -- claim: queued -> running, by a worker; new epoch
--- `offset 0` keeps the planner from moving the conditions into the inner select: knowing of the state there, it would
--- read the index of all queued tasks, which is short when the plan is made and long when it matters.
 with ready as (
     select t.id
-    from unnest($1::uuid[], $2::int[]) as w (id, epoch)
-    cross join lateral (
-        select c.id, c.epoch, c.state, c.expires_at
-        from milepost.tasks as c
-        where c.id = w.id
-        for no key update skip locked
-        offset 0
-    ) as t
-    where t.epoch = w.epoch and t.state = 'queued' and (t.expires_at is null or t.expires_at > now())
+    from milepost.tasks as t
+    join unnest($1::uuid[], $2::int[]) as w (id, epoch) on w.id = t.id and w.epoch = t.epoch
+    where t.state || '' = 'queued' and (t.expires_at is null or t.expires_at > now())
+    order by t.id
+    for no key update of t skip locked
 )
 update milepost.tasks as t
 set state = 'running', epoch = t.epoch + 1, seq = 0, attempt = t.attempt + 1, worker = $3, error = null,

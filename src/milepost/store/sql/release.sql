@@ -7,7 +7,7 @@ with moved as (
         seq = r.seq, lease_until = null,
         queued_at = now(), finished_at = case when t.cancel_requested_at is null then null else now() end
     from unnest($1::uuid[], $2::int[], $3::int[]) as r (id, epoch, seq)
-    where t.id = r.id and t.epoch = r.epoch and t.state = 'running'
+    where t.id = r.id and t.epoch = r.epoch and t.state || '' = 'running'
     returning t.id, t.epoch, t.attempt, t.state, t.worker, t.started_at, t.finished_at
 ),
 history as (

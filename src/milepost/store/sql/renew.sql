@@ -3,5 +3,5 @@ update milepost.tasks as t
 set lease_until = now() + $5 * interval '1 second', seq = greatest(t.seq, r.seq),
     progress = coalesce(r.progress, t.progress)
 from unnest($1::uuid[], $2::int[], $3::int[], $4::json[]) as r (id, epoch, seq, progress)
-where t.id = r.id and t.epoch = r.epoch and t.state = 'running'
+where t.id = r.id and t.epoch = r.epoch and t.state || '' = 'running'
 returning t.id, t.epoch, t.cancel_requested_at is not null as cancel

@@ -8,7 +8,7 @@ with moved as (
         finished_at = case when t.cancel_requested_at is null then null else now() end
     from unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::json[], $6::json[])
         as r (id, epoch, seq, delay, error, progress)
-    where t.id = r.id and t.epoch = r.epoch and t.state = 'running'
+    where t.id = r.id and t.epoch = r.epoch and t.state || '' = 'running'
     returning t.id, t.epoch, t.attempt, t.state, t.error, t.worker, t.started_at, t.due_at, t.finished_at
 ),
 history as (
