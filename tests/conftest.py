@@ -5,6 +5,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -22,15 +23,22 @@ Settings.model_config["env_file"] = None
 MakeSettings = Callable[..., Awaitable[Settings]]
 
 
-@pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[Stack]:
-    """Kafka, Postgres and Redis, shared by all tests: leave them running and take a `fresh` corner of each."""
+@asynccontextmanager
+async def started_stack() -> AsyncIterator[Stack]:
+    """Run servers in a home of their own, which is gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="milepost-tests-"))
     try:
         async with Stack(home) as running:
             yield running
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """Kafka, Postgres and Redis, shared by all tests: leave them running and take a `fresh` corner of each."""
+    async with started_stack() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

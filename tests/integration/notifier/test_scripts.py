@@ -1,6 +1,7 @@
 """The scripts in Redis against what they are meant to do, written in Python."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from uuid_utils.compat import uuid7
 from milepost.errors import Unavailable
 from milepost.live import Snapshots, connect
 from milepost.live.snapshots import FINISHED_TTL_S, OPEN_TTL_S, key_of
+from milepost.live.wire import MEMBERS
 from milepost.runtime.settings import Settings
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.position import Position
@@ -32,17 +34,23 @@ def whole(task: UUID, state: str) -> dict[str, Any]:
     return {**dict.fromkeys(WHOLE, "x"), "id": str(task), "state": state, "epoch": 0}
 
 
+def row(task: UUID, state: str) -> dict[str, Any]:
+    """Return a task with each of its members, as it comes from a row."""
+    return {**dict.fromkeys(sorted(MEMBERS)), **whole(task, state)}
+
+
+_flags = st.sampled_from([None, whole, row])
 _positions = st.tuples(st.integers(0, 3), st.integers(0, 4))
-_values = st.sampled_from([None, 1, "é\n", {"done": 1}])
+_values = st.sampled_from([None, 1, "é\n", {"done": 1}, 2**70])
 _steps = st.one_of(
     st.tuples(
         st.just("apply"),
         _positions,
         st.sampled_from(list(EventKind)),
         st.dictionaries(st.sampled_from(["progress", "state", "error", "result"]), _values, max_size=2),
-        st.booleans(),
+        _flags,
     ),
-    st.tuples(st.just("seed"), _positions, st.sampled_from(["queued", "running", "failed"]), _values, st.booleans()),
+    st.tuples(st.just("seed"), _positions, st.sampled_from(["queued", "running", "failed"]), _values, _flags),
 )
 
 
@@ -58,15 +66,18 @@ async def _compare(settings: Settings, steps: list[Any]) -> None:
     task, model = UUID(str(uuid7())), Remembered()
     for step, at, what, more, flag in steps:
         if step == "apply":
-            data = {**(whole(task, "queued") if flag else {}), **more}
+            data = {**(flag(task, "queued") if flag else {}), **more}
             news = await snapshots.apply([event(task, at, what, data)])
             assert news == model.apply(Position(*at), what, data)
         else:
-            row = {**whole(task, what), "epoch": at[0], **({"progress": more} if flag else {})}
-            assert await snapshots.seed(TENANT, row, Position(*at)) == model.seed(row, Position(*at))
+            stored = {**(flag or whole)(task, what), "epoch": at[0], **({"progress": more} if flag else {})}
+            assert await snapshots.seed(TENANT, stored, Position(*at)) == model.seed(stored, Position(*at))
         view = await snapshots.read(TENANT, task)
         assert view is not None
-        assert (view.at, orjson.loads(view.task), view.complete) == (model.at, model.task, model.complete)
+        names = [name for name, _ in json.loads(view.task, object_pairs_hook=list)]
+        assert len(names) == len(set(names))
+        assert (view.at, json.loads(view.task), view.complete) == (model.at, model.task, model.complete)
+        assert view.finished == (model.task.get("state") in ["succeeded", "failed", "cancelled"])
         [standing] = await snapshots.positions([(TENANT, task)])
         assert standing == (view.at, view.complete, view.finished)
     await redis.aclose()

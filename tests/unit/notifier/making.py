@@ -20,7 +20,7 @@ TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 def event(
-    epoch: int, seq: int, kind: str = "progress", data: Any = None, *, prev: Any = "before", task: UUID = TASK
+    epoch: int, seq: int, kind: str = "progress", data: Any = None, *, prev: Any = "before", task: UUID = TASK, whole: bool = False
 ) -> LiveEvent:
     """Return an event; `prev` is the position one before it unless said otherwise (None: Redis knew nothing)."""
     if data is None:
@@ -39,6 +39,7 @@ def event(
         alone,
         b"-",
         json_text({**data, "epoch": epoch} if kind_.patches else data),
+        whole=whole,
     )
 
 

@@ -1,5 +1,6 @@
 """The session, sentence by sentence."""
 
+import dataclasses
 from typing import Any
 
 import orjson
@@ -262,11 +263,57 @@ class TestEvents:
         driven = Driven()
         driven.joined()
         driven.event(event(1, 1, "succeeded"))
-        driven.answer(view(1, 1, {"state": "succeeded"}, finished=True))
+        assert driven.lookups() == []
         ev, end = driven.frames()
+        assert (ev["kind"], end["t"], end["at"]) == ("succeeded", "end", [1, 1])
+        assert end["task"] == {"done": 0, "state": "succeeded", "epoch": 1}
+        driven.event(event(1, 2))
+        assert driven.frames() == []
+
+    def test_that_end_a_task_of_which_not_all_is_known_lead_to_another_look(self) -> None:
+        driven = Driven()
+        driven.sub()
+        driven.answer(dataclasses.replace(view(1, 0), complete=False))
+        driven.event(event(1, 1, "succeeded"))
+        driven.answer(view(1, 1, {"state": "succeeded"}, finished=True))
+        _, ev, end = driven.frames()
         assert (ev["kind"], end["t"], end["task"]) == ("succeeded", "end", {"state": "succeeded"})
         driven.event(event(1, 2))
         assert driven.frames() == []
+
+    def test_that_end_the_task_while_some_were_left_out_lead_to_another_look(self) -> None:
+        driven = Driven(Limits(soft=500))
+        driven.joined()
+        driven.stall()
+        for seq in range(1, 9):
+            driven.event(event(1, seq, "log", {"line": "x" * 100}))
+        driven.event(event(1, 9, "succeeded"))
+        assert [lookup.fresh for lookup in driven.lookups()] == [False]
+        assert driven.frames()[-1]["t"] == "ev"
+
+    def test_that_hold_the_whole_task_answer_the_first_look(self) -> None:
+        driven = Driven()
+        driven.sub()
+        driven.event(event(1, 1, "log", {"line": "before"}))
+        driven.event(event(1, 2, "lease_lost", {"state": "queued", "result": 2**70}, whole=True))
+        driven.event(event(1, 3))
+        snap, ev = driven.frames()
+        assert (snap["t"], snap["at"], snap["task"]["state"]) == ("snap", [1, 2], "queued")
+        assert "reset" not in snap
+        assert (ev["at"], ev["prev"]) == ([1, 3], [1, 2])
+        [lookup] = driven.lookups()
+        assert not driven.session.wants(lookup.sub, lookup.join)
+        driven.session.joined(lookup.sub, lookup.join, view(1, 1), driven.now)
+        assert driven.frames() == []
+
+    def test_that_hold_the_whole_task_do_not_stand_for_what_a_client_missed(self) -> None:
+        driven = Driven()
+        driven.sub(since=[1, 0])
+        driven.event(event(1, 2, "lease_lost", {"state": "queued"}, whole=True))
+        assert driven.frames() == []
+        missed = [event(1, 1, "log", {"line": "missed"}), event(1, 2, "lease_lost", {"state": "queued"})]
+        driven.answer(view(1, 2, history=missed))
+        assert [frame["kind"] for frame in driven.frames()] == ["log", "lease_lost"]
 
     def test_carry_the_traceparent_they_came_with(self) -> None:
         driven = Driven()

@@ -56,8 +56,8 @@ class Relay(RuleBasedStateMachine):
 
     # -- the task
 
-    def happens(self, at: Position, kind: str, data: dict[str, Any]) -> None:
-        one = event(*at, kind, data, prev=self.redis.at)
+    def happens(self, at: Position, kind: str, data: dict[str, Any], *, whole: bool = False) -> None:
+        one = event(*at, kind, data, prev=self.redis.at, whole=whole)
         self.at = at
         kind_ = EventKind(kind)
         if kind_.patches:
@@ -104,6 +104,14 @@ class Relay(RuleBasedStateMachine):
         # That the last event of an epoch was lost cannot be seen from the next epoch's first; see docs/protocol.md.
         at = Position(self.at.epoch + 1, 0) if new and self.whole else Position(self.at.epoch, self.at.seq + 1)
         self.happens(at, kind, {"state": kind, "progress": None})
+
+    @precondition(lambda self: not self.over)
+    @rule(kind=st.sampled_from(["queued", "lease_lost", *TERMINAL]), new=st.booleans())
+    def told_in_whole(self, kind: str, new: bool) -> None:
+        """An event made from the row."""
+        at = Position(self.at.epoch + 1, 0) if new and self.whole else Position(self.at.epoch, self.at.seq + 1)
+        state = kind if kind in TERMINAL else "queued"
+        self.happens(at, kind, {**self.truth, "state": state, "progress": None, "epoch": at.epoch}, whole=True)
 
     @precondition(lambda self: not self.over)
     @rule(kind=st.sampled_from(TERMINAL))
