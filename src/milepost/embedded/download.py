@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from jgo.config import GlobalSettings
+from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 from jgo.parse import Coordinate
 
 from milepost.embedded.errors import DownloadFailed
 
 REPOSITORY_VARIABLE = "MILEPOST_MAVEN_REPOSITORY"
-CENTRAL = "https://repo.maven.apache.org/maven2"
 AT_ONCE = 6
 TIMEOUT = 30
 
@@ -43,6 +43,9 @@ def fetch(coordinates: Sequence[str], into: Path, say: Callable[[str], None], ca
 
         yield received
 
+    if "SSL_CERT_FILE" in os.environ:
+        # What OpenSSL trusts here, which requests would not look at.
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
     # Whatever the repositories, jars land in our directory: a download cut short must not be left in ~/.m2,
     # where every tool would take it for whole.
     context = MavenContext(
@@ -74,7 +77,7 @@ def repositories() -> dict[str, str]:
     named = os.environ.get(REPOSITORY_VARIABLE)
     if named:
         return {"central": named.rstrip("/")}
-    return {"central": CENTRAL, **GlobalSettings.load().repositories}
+    return {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
 
 
 def _resolve(context: Any, coordinates: Sequence[str]) -> list[Any]:
