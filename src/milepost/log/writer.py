@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import zlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from milepost.log.connection import connection
 from milepost.runtime.lifecycle import jittered
@@ -21,6 +22,8 @@ UNACKED_LIMIT = 20_000
 """Records handed in and not acknowledged; beyond it the writer takes no more."""
 STANDSTILL_S = 20.0
 SENT_AT_ONCE = 500
+LARGEST = 1_000_000
+"""Bytes of a value; Kafka's default for a whole record is 1 MiB."""
 PACE_S = 0.003
 MISSING_S = 30.0
 """A topic that was found missing is not looked for again before that; its records are dropped meanwhile."""
@@ -42,16 +45,18 @@ class Writer:
 
     So a record may arrive twice, and readers must tell copies apart. While `ready` is false, `write` refuses:
     callers then keep what only they hold, or drop what is just a hint. Records for a topic that does not exist are
-    dropped with a warning and hold up nobody else's: the name of a queue comes from outside.
+    dropped with a warning and hold up nobody else's: the name of a queue comes from outside. Records of one key go to
+    one partition, chosen by CRC-32; partitions added to a topic are seen by the next producer.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
         self._queue: deque[Record] = deque()
-        self._unacked: dict[int, Record] = {}
+        self._unacked: dict[int, list[Record]] = {}
+        self._unacked_records = 0
         self._count = 0
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
         self._missing: dict[str, float] = {}
         self._parked: dict[str, list[Record]] = {}
         self._look_ups: set[asyncio.Task[None]] = set()
@@ -70,7 +75,7 @@ class Writer:
     def ready(self) -> bool:
         """Whether `write` will take a record."""
         parked = sum(map(len, self._parked.values())) if self._parked else 0
-        return self._connected and len(self._queue) + len(self._unacked) + parked < UNACKED_LIMIT
+        return self._connected and len(self._queue) + self._unacked_records + parked < UNACKED_LIMIT
 
     def write(self, record: Record) -> bool:
         """Take a record to be sent; False, and nothing kept, while not `ready`."""
@@ -110,7 +115,7 @@ class Writer:
                 self._broken.clear()
                 self._connected = True
                 if attempt:
-                    log.info("Kafka producer is back", unacknowledged=len(self._unacked))
+                    log.info("Kafka producer is back", unacknowledged=self._unacked_records)
                 attempt = 0
                 await self._pump(producer)
             except Exception as error:  # noqa: BLE001 - whatever it was, the mend is a new producer
@@ -127,8 +132,8 @@ class Writer:
             await asyncio.sleep(jittered(attempt))
 
     async def _pump(self, producer: Any) -> None:
-        again, self._unacked = list(self._unacked.values()), {}
-        again += [record for records in self._parked.values() for record in records]
+        again = [record for records in (*self._unacked.values(), *self._parked.values()) for record in records]
+        self._unacked, self._unacked_records = {}, 0
         self._parked.clear()
         self._known.clear()
         self._queue.extendleft(reversed(again))
@@ -151,14 +156,68 @@ class Writer:
                 raise ConnectionError("the producer failed to deliver")
 
     async def _send_some(self, producer: Any) -> None:
+        """Send what waits, a batch for each partition: most of what a single send costs is not about the record."""
+        if self._broken.is_set():
+            raise ConnectionError("the producer failed to deliver")
+        places: dict[tuple[str, int], list[Record]] = {}
         for _ in range(min(len(self._queue), SENT_AT_ONCE)):
-            if self._broken.is_set():
-                raise ConnectionError("the producer failed to deliver")
             record = self._queue.popleft()
-            if record.topic in self._known:
-                await self._send(producer, record)
-            else:
+            partitions = self._known.get(record.topic)
+            if partitions is None:
                 self._park(producer, record)
+            elif len(record.value) > LARGEST:
+                self._leave_out(record)
+            else:
+                places.setdefault((record.topic, zlib.crc32(record.key or b"") % partitions), []).append(record)
+        # All of them are on record before the first is sent: whatever happens then, none is forgotten.
+        numbered = [(self._keep(records), place, records) for place, records in places.items()]
+        for number, (topic, partition), records in numbered:
+            await self._send(producer, number, topic, partition, records)
+
+    def _keep(self, records: list[Record]) -> int:
+        self._count += 1
+        self._unacked[self._count] = records
+        self._unacked_records += len(records)
+        return self._count
+
+    async def _send(self, producer: Any, number: int, topic: str, partition: int, records: list[Record]) -> None:
+        batches = [producer.create_batch()]
+        for record in records:
+            call = {"timestamp": None, "key": record.key, "value": record.value, "headers": record.headers}
+            if batches[-1].append(**call) is None:  # full; an empty one takes any record
+                batches.append(producer.create_batch())
+                batches[-1].append(**call)
+        for batch in batches:
+            batch.close()
+        futures = [await producer.send_batch(batch, topic, partition=partition) for batch in batches]
+        left = len(futures)
+
+        def acked(done: "asyncio.Future[Any]") -> None:
+            nonlocal left
+            left -= 1
+            if done.cancelled() or done.exception() is not None:
+                self._broken.set()
+                self._wake.set()
+            elif left == 0:
+                self._acked(number)
+
+        for future in futures:
+            future.add_done_callback(acked)
+
+    def _acked(self, number: int) -> None:
+        records = self._unacked.pop(number, None)
+        if records is None:
+            return
+        self._unacked_records -= len(records)
+        for record in records:
+            if record.on_ack is not None:
+                record.on_ack()
+        self._rest()
+
+    def _leave_out(self, record: Record) -> None:
+        """Give up a record that is too large: sending it again can only fail again, and Postgres has what it says."""
+        log.error("record is too large for Kafka and was left out", topic=record.topic, size=len(record.value))
+        self._rest()
 
     def _park(self, producer: Any, record: Record) -> None:
         """Keep a record until its topic was looked up: for one that is missing that takes seconds."""
@@ -175,7 +234,7 @@ class Writer:
     async def _look_up(self, producer: Any, topic: str) -> None:
         try:
             async with asyncio.timeout(STANDSTILL_S):
-                await producer.partitions_for(topic)
+                partitions = await producer.partitions_for(topic)
         except _NO_TOPIC as error:
             dropped = len(self._parked.pop(topic, ()))
             self._missing[topic] = asyncio.get_running_loop().time() + MISSING_S
@@ -185,42 +244,9 @@ class Writer:
             self._broken.set()
             self._wake.set()
         else:
-            self._known.add(topic)
+            self._known[topic] = len(partitions)
             self._queue.extendleft(reversed(self._parked.pop(topic, [])))
             self._wake.set()
-
-    async def _send(self, producer: Any, record: Record) -> None:
-        self._count += 1
-        number = self._count
-        self._unacked[number] = record
-        try:
-            future = await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
-        except MessageSizeTooLargeError:
-            self._leave_out(number)
-            return
-        future.add_done_callback(lambda done: self._acked(number, done))
-
-    def _acked(self, number: int, done: "asyncio.Future[Any]") -> None:
-        if not done.cancelled() and isinstance(done.exception(), MessageSizeTooLargeError):
-            self._leave_out(number)
-            return
-        if done.cancelled() or done.exception() is not None:
-            self._broken.set()
-            self._wake.set()
-            return
-        record = self._unacked.pop(number, None)
-        if record is None:
-            return
-        if record.on_ack is not None:
-            record.on_ack()
-        self._rest()
-
-    def _leave_out(self, number: int) -> None:
-        """Give up a record that is too large: sending it again can only fail again, and Postgres has what it says."""
-        record = self._unacked.pop(number, None)
-        if record is not None:
-            log.error("record is too large for Kafka and was left out", topic=record.topic, size=len(record.value))
-        self._rest()
 
     def _rest(self) -> None:
         if not self._unacked and not self._queue and not self._parked:
