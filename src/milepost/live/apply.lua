@@ -2,26 +2,35 @@
 -- message, or nowhere.
 --
 -- KEYS  for each event: its snapshot (a hash; also the name of the channel), its history (a stream)
--- ARGV  for each event: epoch, seq, lifecycle (1|0), base: it holds the whole task (1|0), ttl in seconds (0: leave
---       it), traceparent or '', message, n, and n times: member, its value as JSON
+-- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0), base: it holds the whole task (0: no; 1: among its members; 2: the
+--       message's text is the whole task, and n is 0), ttl in seconds (0: leave it), finished (1|0, '' if it does not
+--       say), traceparent or '', message, n, and n times: member, its value as JSON
 -- Gives the number of events that were news.
 --
 -- Fields beside the members: @e @s position; @le @ls position of the last lifecycle event; @pe @ps that of the last
 -- progress; @ge @gs that of the last event that showed by its number that one before it was missed, until the whole
--- task is seen again; @tp traceparent; @base the members that never change are there.
+-- task is seen again; @tp traceparent; @base the members that never change are there; @fin 1 if the task is over; @row
+-- the whole task as one JSON text. A member with a field of its own is newer than what @row says of it. MEMBERS, the
+-- names of all in a @row, is put before this text.
 -- An entry of the history has the id (epoch + 1)-seq, because 0-0 is no id.
 
 local function newer(e, s, than_e, than_s)
   return e > than_e or (e == than_e and s > than_s)
 end
 
-local function follows(e, s, e0, s0)
-  return (e == e0 and s == s0 + 1) or (e == e0 + 1 and s == 0)
+local function follows(e, from, e0, s0)
+  return (e == e0 and from <= s0 + 1) or (e == e0 + 1 and from == 0)
+end
+
+local function text_of(message)
+  return string.sub(message, string.find(message, '\n', 1, true) + 1)
 end
 
 local function apply(key, history, i, members)
   local e, s = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
-  local lifecycle, base, ttl, trace = ARGV[i + 2] == '1', ARGV[i + 3] == '1', tonumber(ARGV[i + 4]), ARGV[i + 5]
+  local from = s - tonumber(ARGV[i + 2])
+  local lifecycle, base, whole, ttl = ARGV[i + 3] == '1', ARGV[i + 4] ~= '0', ARGV[i + 4] == '2', tonumber(ARGV[i + 5])
+  local finished, trace, tail = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
   local have = redis.pcall('HMGET', key, '@e', '@s', '@base')
   if have.err then
     redis.call('DEL', key) -- not a hash: not ours, and no reason to stand still
@@ -32,8 +41,14 @@ local function apply(key, history, i, members)
   if known and not newer(e, s, e0, s0) then
     -- The worker's first event may overtake the API's: the late one still says what never changes.
     if base and not have[3] then
+      if whole then
+        redis.call('HSET', key, '@row', text_of(tail))
+      end
       for m = 1, members do
-        redis.call('HSETNX', key, ARGV[i + 6 + 2 * m], ARGV[i + 7 + 2 * m])
+        redis.call('HSETNX', key, ARGV[i + 8 + 2 * m], ARGV[i + 9 + 2 * m])
+      end
+      if finished ~= '' then
+        redis.call('HSETNX', key, '@fin', finished)
       end
       redis.call('HSET', key, '@base', '1')
     end
@@ -47,21 +62,32 @@ local function apply(key, history, i, members)
   end
   if base then
     set[#set + 1], set[#set + 2] = '@base', '1'
-    redis.call('HDEL', key, '@ge', '@gs')
+    if known then
+      redis.call('HDEL', key, '@ge', '@gs')
+    end
+  end
+  if whole then
+    set[#set + 1], set[#set + 2] = '@row', text_of(tail)
+    if known then
+      redis.call('HDEL', key, unpack(MEMBERS))
+    end
+  end
+  if finished ~= '' then
+    set[#set + 1], set[#set + 2] = '@fin', finished
   end
   if trace ~= '' then
     set[#set + 1], set[#set + 2] = '@tp', trace
   end
-  local first = not known and e == 1 and s == 0 -- overtook the API's event, see above
-  if not base and not first and not (known and follows(e, s, e0, s0)) then
+  local first = not known and e == 1 and from == 0 -- overtook the API's event, see above
+  if not base and not first and not (known and follows(e, from, e0, s0)) then
     set[#set + 1], set[#set + 2] = '@ge', e
     set[#set + 1], set[#set + 2] = '@gs', s
   end
   for m = 1, members do
-    set[#set + 1], set[#set + 2] = ARGV[i + 6 + 2 * m], ARGV[i + 7 + 2 * m]
+    set[#set + 1], set[#set + 2] = ARGV[i + 8 + 2 * m], ARGV[i + 9 + 2 * m]
   end
   redis.call('HSET', key, unpack(set))
-  local message = (known and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. ARGV[i + 6]
+  local message = (known and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. tail
   local id = (e + 1) .. '-' .. s
   local added = redis.pcall('XADD', history, 'MAXLEN', '~', '256', id, 'm', message)
   if type(added) == 'table' and added.err then
@@ -79,8 +105,8 @@ end
 
 local news, i = 0, 1
 for k = 1, #KEYS, 2 do
-  local members = tonumber(ARGV[i + 7])
+  local members = tonumber(ARGV[i + 9])
   news = news + apply(KEYS[k], KEYS[k + 1], i, members)
-  i = i + 8 + 2 * members
+  i = i + 10 + 2 * members
 end
 return news

@@ -16,14 +16,37 @@ from milepost.runtime.logs import get_logger
 log = get_logger("milepost.live.channels")
 
 QUIET_S: Final = 5.0
-"""After so long without a byte the server is asked whether it is there, and has as long again to answer."""
+"""After so long without a byte, or sooner, the server is asked if it is there, and has as long again to answer."""
+LEAVE_S: Final = 0.05
+"""What was left is told so much later, or with what is wanted next: it does no harm, and goes together."""
 _CHUNK: Final = 256 * 1024
 
-Deliver = Callable[[Sequence[tuple[bytes, bytes]]], None]
+Message = tuple[bytes, bytes, bool]
+"""Channel, message, and whether every later message of the channel will be delivered too.
+
+That is not so of one that was still on its way when the channel was left and wanted again.
+"""
+Deliver = Callable[[Sequence[Message]], None]
+
+
+class _Waiter:
+    """Waits until a number of channels is confirmed."""
+
+    __slots__ = ("future", "left")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+        self.left = 0
+
+    def one_less(self) -> None:
+        """Note that one is confirmed, or not waited for any more."""
+        self.left -= 1
+        if not self.left and not self.future.done():
+            self.future.set_result(None)
 
 
 class Channels:
-    """Subscriptions of this process. `deliver` gets all (channel, message) pairs of one wake-up; it must not wait.
+    """Subscriptions of this process. `deliver` gets all messages of one wake-up; it must not wait.
 
     Connections break: then everything wanted is subscribed again and `reconnected` is awaited, because messages
     were missed. Bytes are read and parsed here, many messages a wake-up, for that is what this process spends its
@@ -36,10 +59,14 @@ class Channels:
         self._reconnected = reconnected
         self._wanted: set[bytes] = set()
         self._told: set[bytes] = set()
+        self._dirty: dict[bytes, None] = {}
+        """Channels that were wanted or left since the server was told; what they are now is in `_wanted`."""
         self._unconfirmed: dict[bytes, int] = {}
-        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._leaving: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._ever = False
+        self._heard = False
         self.connected = False
 
     async def watch(self, channels: Sequence[str], timeout: float) -> None:
@@ -47,30 +74,36 @@ class Channels:
 
         Raises Unavailable when that is not confirmed in `timeout` seconds; the channels stay wanted.
         """
-        waiting: list[asyncio.Future[None]] = []
-        loop = asyncio.get_running_loop()
+        waiter = _Waiter(asyncio.get_running_loop().create_future())
         for name in channels:
             channel = name.encode()
-            self._wanted.add(channel)
+            if channel not in self._wanted:
+                self._wanted.add(channel)
+                self._dirty[channel] = None
             if channel in self._told and channel not in self._unconfirmed and self.connected:
                 continue
-            future: asyncio.Future[None] = loop.create_future()
-            self._waiters.setdefault(channel, []).append(future)
-            waiting.append(future)
-        if not waiting:
+            self._waiters.setdefault(channel, []).append(waiter)
+            waiter.left += 1
+        if not waiter.left:
             return
         self._changed.set()
-        _, late = await asyncio.wait(waiting, timeout=timeout)
-        for future in late:
-            future.cancel()
-        if late:
+        await asyncio.wait([waiter.future], timeout=timeout)
+        if not waiter.future.done():
+            waiter.future.cancel()
             raise Unavailable("Redis did not confirm a subscription in time. It is asked again when it is back.")
 
     def leave(self, channel: str) -> None:
         """Stop listening; messages already on their way may still be delivered."""
         name = channel.encode()
-        self._wanted.discard(name)
+        if name in self._wanted:
+            self._wanted.remove(name)
+            self._dirty[name] = None
         self._release(name)  # whoever waited for it has left too
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().call_later(LEAVE_S, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._leaving = None
         self._changed.set()
 
     def leave_all_but(self, channels: Container[str]) -> None:
@@ -97,12 +130,13 @@ class Channels:
         async with asyncio.timeout(2 * ANSWER_S):
             await connection.connect()
         try:
-            self._told, self._unconfirmed = set(), {}
+            self._told, self._unconfirmed, self._dirty = set(), {}, dict.fromkeys(self._wanted)
             self.connected = True
             self._changed.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell(connection))
                 group.create_task(self._hear(connection))
+                group.create_task(self._watch_over(connection))
                 if self._ever:
                     log.info("channel to Redis is back", channels=len(self._wanted))
                     group.create_task(self._catch_up())
@@ -122,9 +156,11 @@ class Channels:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            new = self._wanted - self._told
-            old = self._told - self._wanted
-            self._told = set(self._wanted)
+            dirty, self._dirty = self._dirty, {}
+            new = [channel for channel in dirty if channel in self._wanted and channel not in self._told]
+            old = [channel for channel in dirty if channel in self._told and channel not in self._wanted]
+            self._told.update(new)
+            self._told.difference_update(old)
             for channel in new:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
             for command, names in ((b"SUBSCRIBE", new), (b"UNSUBSCRIBE", old)):
@@ -135,31 +171,39 @@ class Channels:
         """Read for ever. Raises ConnectionError when the server is gone or silent."""
         stream: asyncio.StreamReader = connection._reader  # noqa: SLF001 - redis-py's parser handles one message a call
         parser = hiredis.Reader()
-        asked = False
         while True:
-            try:
-                async with asyncio.timeout(QUIET_S):
-                    data = await stream.read(_CHUNK)
-            except TimeoutError:
-                if asked:
-                    raise ConnectionError("Redis is silent") from None
-                asked = True
-                await connection.send_packed_command(connection.pack_command(b"PING"), check_health=False)
-                continue
+            data = await stream.read(_CHUNK)
             if not data:
                 raise ConnectionError("Redis closed the connection")
-            asked = False
+            self._heard = True
             parser.feed(data)
-            messages = []
+            messages: list[Message] = []
             while (reply := parser.gets()) is not False:
                 if isinstance(reply, hiredis.ReplyError):
                     raise ConnectionError(f"Redis refused: {reply}")
                 if reply[0] == b"message":
-                    messages.append((reply[1], reply[2]))
+                    channel = reply[1]
+                    kept = channel in self._told and channel not in self._unconfirmed
+                    messages.append((channel, reply[2], kept))
                 elif reply[0] == b"subscribe":
                     self._confirmed(reply[1])
             if messages:
                 self._deliver(messages)
+
+    async def _watch_over(self, connection: Any) -> None:
+        """Ask a quiet server whether it is there. Raises ConnectionError when it does not answer.
+
+        A mark is looked at every half of `QUIET_S`, so that reading needs no timer of its own.
+        """
+        quiet = 0
+        while True:
+            self._heard = False
+            await asyncio.sleep(QUIET_S / 2)
+            quiet = 0 if self._heard else quiet + 1
+            if quiet == 1:
+                await connection.send_packed_command(connection.pack_command(b"PING"), check_health=False)
+            elif quiet == 3:
+                raise ConnectionError("Redis is silent")
 
     def _confirmed(self, channel: bytes) -> None:
         left = self._unconfirmed.get(channel, 1) - 1
@@ -170,6 +214,5 @@ class Channels:
         self._release(channel)
 
     def _release(self, channel: bytes) -> None:
-        for future in self._waiters.pop(channel, ()):
-            if not future.done():
-                future.set_result(None)
+        for waiter in self._waiters.pop(channel, ()):
+            waiter.one_less()

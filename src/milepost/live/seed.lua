@@ -1,47 +1,74 @@
--- Puts a task as Postgres has it into the snapshot, without ever going back behind an event.
+-- Puts tasks as Postgres has them into the snapshots, without ever going back behind an event.
 --
--- KEYS  snapshot (also the channel)
--- ARGV  epoch, seq, ttl in seconds, n, and n times: member, its value as JSON
--- Gives 1 if the position moved forward.
+-- KEYS  for each task: its snapshot (also the channel)
+-- ARGV  for each task: epoch, seq, ttl in seconds, finished (1|0), row: the whole task as JSON or '', n, and n times:
+--       member, its value as JSON
+-- Gives for each task 1 if the position moved forward, 0 if it did not; -1 if it did not and nothing was done, because
+-- the members have to be given one by one.
 --
 -- Postgres knows every lifecycle change up to its position. So if no lifecycle event in the snapshot is later, its
--- members win over the snapshot's, except progress that was made after that position.
+-- members win over the snapshot's, except progress that was made after that position. Fields: see apply.lua.
 
-local key = KEYS[1]
-local e, s, ttl, members = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp')
-local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
+local function seed(key, i, members)
+  local e, s, ttl, finished, row = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row')
+  local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
 
-local function reaches(other_e, other_s)
-  other_e, other_s = tonumber(other_e or -1), tonumber(other_s or -1)
-  return e > other_e or (e == other_e and s >= other_s)
-end
-
-if e > e0 or (e == e0 and s > s0) then
-  redis.call('DEL', key)
-  redis.call('HSET', key, '@e', e, '@s', s, '@le', e, '@ls', s, '@base', '1', unpack(ARGV, 5, 4 + 2 * members))
-  if have[9] then
-    redis.call('HSET', key, '@tp', have[9])
+  local function reaches(other_e, other_s)
+    other_e, other_s = tonumber(other_e or -1), tonumber(other_s or -1)
+    return e > other_e or (e == other_e and s >= other_s)
   end
-  redis.call('EXPIRE', key, ttl)
-  redis.call('PUBLISH', key, (have[1] and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. e .. ' ' .. s .. ' seed 0 -\n{}')
-  return 1
+
+  if e > e0 or (e == e0 and s > s0) then
+    if have[1] then
+      redis.call('DEL', key)
+    end
+    local set = { '@e', e, '@s', s, '@le', e, '@ls', s, '@base', '1', '@fin', finished }
+    if row ~= '' then
+      set[#set + 1], set[#set + 2] = '@row', row
+    end
+    if have[9] then
+      set[#set + 1], set[#set + 2] = '@tp', have[9]
+    end
+    redis.call('HSET', key, unpack(set))
+    if members > 0 then
+      redis.call('HSET', key, unpack(ARGV, i + 6, i + 5 + 2 * members))
+    end
+    redis.call('EXPIRE', key, ttl)
+    redis.call(
+      'PUBLISH', key, (have[1] and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. e .. ' ' .. s .. ' seed 0 0 -\n{}'
+    )
+    return 1
+  end
+
+  if row ~= '' then
+    return -1
+  end
+  local there = have[10] and cjson.decode(have[10]) or {}
+  local wins, progress_wins = reaches(have[3], have[4]), reaches(have[5], have[6])
+  for m = 1, members do
+    local name, value = ARGV[i + 4 + 2 * m], ARGV[i + 5 + 2 * m]
+    if wins and name ~= 'epoch' and (progress_wins or name ~= 'progress') then
+      redis.call('HSET', key, name, value)
+    elseif there[name] == nil then
+      redis.call('HSETNX', key, name, value)
+    end
+  end
+  redis.call(wins and 'HSET' or 'HSETNX', key, '@fin', finished)
+  redis.call('HSET', key, '@base', '1')
+  if wins then
+    redis.call('EXPIRE', key, ttl)
+    if reaches(have[7], have[8]) then
+      redis.call('HDEL', key, '@ge', '@gs')
+    end
+  end
+  return 0
 end
 
-local wins, progress_wins = reaches(have[3], have[4]), reaches(have[5], have[6])
-for m = 1, members do
-  local name, value = ARGV[3 + 2 * m], ARGV[4 + 2 * m]
-  if wins and name ~= 'epoch' and (progress_wins or name ~= 'progress') then
-    redis.call('HSET', key, name, value)
-  else
-    redis.call('HSETNX', key, name, value)
-  end
+local moved, i = {}, 1
+for k = 1, #KEYS do
+  local members = tonumber(ARGV[i + 5])
+  moved[k] = seed(KEYS[k], i, members)
+  i = i + 6 + 2 * members
 end
-redis.call('HSET', key, '@base', '1')
-if wins then
-  redis.call('EXPIRE', key, ttl)
-  if reaches(have[7], have[8]) then
-    redis.call('HDEL', key, '@ge', '@gs')
-  end
-end
-return 0
+return moved

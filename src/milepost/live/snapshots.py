@@ -12,7 +12,18 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from milepost.errors import Unavailable
-from milepost.live.wire import LiveEvent, is_progress_only, members_of, message_of, object_text, parse
+from milepost.live.wire import (
+    MEMBERS,
+    LiveEvent,
+    is_progress_only,
+    members_of,
+    merged_of,
+    merged_text,
+    message_of,
+    object_text,
+    parse,
+    row_text,
+)
 from milepost.runtime.logs import get_logger
 from milepost_schemas.event import Event
 from milepost_schemas.position import Position
@@ -21,14 +32,16 @@ from milepost_schemas.task import TaskState
 log = get_logger("milepost.live.snapshots")
 
 BATCH: Final = 200
-"""Events in one call of a script."""
+"""Events, or tasks, in one call of a script."""
 OPEN_TTL_S: Final = 7 * 86400
 FINISHED_TTL_S: Final = 3600
 _TTL_EVERY: Final = 64
 """Progress renews the time to live this often, so that a task may run for longer than it."""
 _WHOLE: Final = frozenset({"id", "type", "queue", "state", "attempt", "max_attempts", "root_id", "created_at"})
 """Members by which an event shows that it holds the whole task: the first one does, and those made from a row."""
-_FINISHED: Final = frozenset(f'"{state.value}"'.encode() for state in TaskState if state.terminal)
+_FINISHED: Final = tuple(state.value for state in TaskState if state.terminal)
+_MEMBERS_LUA: Final = f"local MEMBERS = {{{', '.join(map(repr, sorted(MEMBERS)))}}}\n"
+"""What apply.lua has to know of the contract."""
 
 
 class Standing(NamedTuple):
@@ -68,8 +81,8 @@ class View:
 
 
 class _Script:
-    def __init__(self, name: str) -> None:
-        self.text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    def __init__(self, name: str, before: str = "") -> None:
+        self.text = before + Path(__file__).with_name(name).read_text(encoding="utf-8")
         self.sha = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - EVALSHA names scripts so
 
 
@@ -82,12 +95,18 @@ def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> 
     """Return the view in what the script read; None when nothing is stored there."""
     if b"@e" not in fields:
         return None
-    members = [(name.decode(), value) for name, value in fields.items() if not name.startswith(b"@")]
+    row = fields.get(b"@row")
+    patches = [(name.decode(), value) for name, value in fields.items() if not name.startswith(b"@")]
+    if row is None or patches:
+        patch = object_text(patches)
+        shown = patch if row is None else merged_text(row, [patch])
+    else:
+        shown = row
     trace = fields.get(b"@tp")
     return View(
         at=Position(int(fields[b"@e"]), int(fields[b"@s"])),
-        task=object_text(members),
-        finished=fields.get(b"state") in _FINISHED,
+        task=shown,
+        finished=fields.get(b"@fin") == b"1",
         traceparent=trace.decode() if trace else None,
         complete=b"@base" in fields and b"@ge" not in fields,
         history=tuple(parse(task, pairs[1]) for _, pairs in entries),
@@ -96,7 +115,7 @@ def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> 
 
 def view_of_row(task: dict[str, Any], at: Position) -> View:
     """Return the view of a task read from Postgres."""
-    return View(at=at, task=object_text(members_of(task)), finished=is_finished(task))
+    return View(at=at, task=row_text(task) or object_text(members_of(task)), finished=is_finished(task))
 
 
 def is_finished(task: dict[str, Any]) -> bool:
@@ -109,7 +128,7 @@ class Snapshots:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._apply = _Script("apply.lua")
+        self._apply = _Script("apply.lua", _MEMBERS_LUA)
         self._seed = _Script("seed.lua")
         self._read = _Script("read.lua")
         self.healthy = True
@@ -137,13 +156,20 @@ class Snapshots:
 
     async def seed_many(self, rows: Sequence[tuple[str, dict[str, Any], Position]]) -> list[bool]:
         """The same for several tasks in one round trip."""
+        moved = await self._seed_some([_seed_arguments(*row) for row in rows])
+        # Where events got further the members are put in one by one, below what the events said.
+        again = [n for n, answer in enumerate(moved) if answer < 0]
+        found = await self._seed_some([_seed_arguments(*rows[n], apart=True) for n in again])
+        for n, answer in zip(again, found, strict=True):
+            moved[n] = answer
+        return [answer == 1 for answer in moved]
+
+    async def _seed_some(self, seeds: Sequence[tuple[str, list[Any]]]) -> list[int]:
         calls = []
-        for tenant, task, position in rows:
-            members = members_of(task)
-            ttl = FINISHED_TTL_S if is_finished(task) else OPEN_TTL_S
-            flat = [part for member in members for part in member]
-            calls.append((1, key_of(tenant, task["id"]), *position, ttl, len(members), *flat))
-        return [moved == 1 for moved in await self._run(self._seed, calls)]
+        for start in range(0, len(seeds), BATCH):
+            some = seeds[start : start + BATCH]
+            calls.append((len(some), *[key for key, _ in some], *[part for _, parts in some for part in parts]))
+        return [answer for answers in await self._run(self._seed, calls) for answer in answers]
 
     async def read(self, tenant: str, task: UUID) -> View | None:
         """Return the snapshot, or None if Redis does not know the task."""
@@ -158,11 +184,21 @@ class Snapshots:
     async def read_many(self, wanted: Sequence[tuple[str, UUID, Position | None]]) -> list[View | None]:
         """Read several tasks in one round trip, each atomically, in order."""
         calls: list[tuple[Any, ...]] = []
-        for tenant, task, since in wanted:
-            key = key_of(tenant, task)
-            calls.append((2, key, key + ":h", *(since or ())))
-        views = []
-        for (_, task, _), (flat, entries) in zip(wanted, await self._run(self._read, calls), strict=True):
+        for start in range(0, len(wanted), BATCH):
+            keys: list[str] = []
+            since: list[Any] = []
+            for tenant, task, position in wanted[start : start + BATCH]:
+                key = key_of(tenant, task)
+                keys += (key, key + ":h")
+                since.append("" if position is None else f"({position.epoch + 1}-{position.seq}")
+            calls.append((len(keys), *keys, *since))
+        answers = [answer for found in await self._run(self._read, calls) for answer in found]
+        views: list[View | None] = []
+        for (_, task, _), answer in zip(wanted, answers, strict=True):
+            if answer is None:
+                views.append(None)
+                continue
+            flat, entries = answer
             fields = dict(zip(flat[::2], flat[1::2], strict=True))
             views.append(view_of(fields, entries, str(task).encode()))
         return views
@@ -172,13 +208,13 @@ class Snapshots:
         async with self._reached():
             pipe = self._redis.pipeline(transaction=False)
             for tenant, task in tasks:
-                pipe.hmget(key_of(tenant, task), "@e", "@s", "@base", "@ge", "state")
+                pipe.hmget(key_of(tenant, task), "@e", "@s", "@base", "@ge", "@fin")
             rows = await pipe.execute() if tasks else []
         return [
             None
             if epoch is None
-            else Standing(Position(int(epoch), int(seq)), base is not None and gap is None, state in _FINISHED)
-            for epoch, seq, base, gap, state in rows
+            else Standing(Position(int(epoch), int(seq)), base is not None and gap is None, finished == b"1")
+            for epoch, seq, base, gap, finished in rows
         ]
 
     async def ping(self) -> None:
@@ -220,30 +256,52 @@ class Snapshots:
         return results
 
 
+def _seed_arguments(
+    tenant: str, task: dict[str, Any], position: Position, *, apart: bool = False
+) -> tuple[str, list[Any]]:
+    """Return the key, and what seed.lua wants to know of a row; `apart`: its members one by one."""
+    finished = is_finished(task)
+    row = None if apart else row_text(task)
+    members = members_of(task) if row is None else []
+    ttl = FINISHED_TTL_S if finished else OPEN_TTL_S
+    flat = [part for member in members for part in member]
+    return key_of(tenant, task["id"]), [*position, ttl, int(finished), row or "", len(members), *flat]
+
+
 def _arguments(event: Event) -> list[Any]:
     """Return what apply.lua wants to know of an event."""
-    kind = event.kind
+    kind, patch = event.kind, event.data
+    members: list[tuple[str, bytes]] = []
+    row = None
+    finished: int | str = ""
     if kind.patches:
-        members = members_of({**event.data, "epoch": event.at.epoch})
-        data = object_text(members)
+        alone = is_progress_only(event)
+        lifecycle = not alone
+        base = lifecycle and patch.keys() >= _WHOLE
+        patch = {**patch, "epoch": event.at.epoch}
+        row = row_text(patch) if base else None
+        if row is None:
+            members = members_of(patch)
+        if "state" in patch:
+            finished = int(patch["state"] in _FINISHED)
+        data = row or object_text(members)
     else:
-        data = object_text(members_of(event.data))
-        members = []
-    lifecycle = kind.patches and not is_progress_only(event)
-    base = lifecycle and event.data.keys() >= _WHOLE
+        alone = lifecycle = base = False
+        data = object_text(members_of(patch))
     ttl = 0
     if lifecycle:
         ttl = FINISHED_TTL_S if kind.terminal else OPEN_TTL_S
     elif event.at.seq % _TTL_EVERY == 0:
         ttl = OPEN_TTL_S
-    flat = [part for member in members for part in member]
     return [
         *event.at,
+        merged_of(event),
         int(lifecycle),
-        int(base),
+        2 if row else int(base),
         ttl,
+        finished,
         event.traceparent or "",
-        message_of(event, data),
+        message_of(event, data, whole=row is not None, alone=alone),
         len(members),
-        *flat,
+        *[part for member in members for part in member],
     ]

@@ -1,22 +1,27 @@
 """An event as it travels through Redis: a line of header, then the JSON text that goes to browsers as it is.
 
-    PREV_EPOCH PREV_SEQ EPOCH SEQ KIND ALONE TRACEPARENT
+    PREV_EPOCH PREV_SEQ EPOCH SEQ KIND SORT MERGED TRACEPARENT
     {…}
 
 `PREV_*` is the position the snapshot had before (`-` for none): who watches sees at once that something was missed.
-`ALONE` is 1 when the data holds nothing but progress, so that a later event of the same sort replaces it entirely.
+`SORT` is 1 when the data holds nothing but progress, so that a later event of the same sort replaces it entirely; it is
+2 when the data is the whole task, each of its members and no other; 0 for everything else. `MERGED` is how many events
+with the numbers before are in this one.
 Text is spliced, never parsed and written again: thousands of watchers get the bytes the ingest made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.position import Position
+from milepost_schemas.task import Task
 
+MEMBERS: Final = frozenset(Task.model_fields) - {"links"}
+"""The members of a task in the relay; links are the API's."""
 TERMINAL: Final = frozenset(kind.value for kind in EventKind if kind.terminal)
 STREAMED: Final = frozenset(kind.value for kind in EventKind if not kind.patches)
 SEED: Final = "seed"
@@ -48,18 +53,36 @@ def object_text(members: list[tuple[str, bytes]]) -> bytes:
     return b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(name), value) for name, value in members)
 
 
+def row_text(task: Mapping[str, Any]) -> bytes | None:
+    """Return the JSON text of a task that has exactly the members of a task; None for anything less or more."""
+    return json_text(task) if task.keys() == MEMBERS else None
+
+
+def merged_text(task: bytes, patches: Iterable[bytes]) -> bytes:
+    """Return the JSON text of a task with patches folded in, in order."""
+    members: dict[str, Any] = from_json(task)
+    for patch in patches:
+        members |= from_json(patch)
+    return json_text(members)
+
+
 def is_progress_only(event: Event) -> bool:
     """Whether a later event of the same sort says everything this one does."""
     return event.kind is EventKind.PROGRESS and event.data.keys() <= _PROGRESS_ONLY
 
 
-def message_of(event: Event, data: bytes) -> bytes:
+def merged_of(event: Event) -> int:
+    """Return how many events of the same epoch, with the numbers before, are in this one."""
+    return min(event.merged, event.at.seq)
+
+
+def message_of(event: Event, data: bytes, *, whole: bool, alone: bool) -> bytes:
     """Return the message without its first two words, which only Redis knows when it applies the event."""
-    return b"%d %d %b %d %b\n%b" % (
-        event.at.epoch,
-        event.at.seq,
+    return b"%d %d %b %d %d %b\n%b" % (
+        *event.at,
         event.kind.value.encode(),
-        is_progress_only(event),
+        2 if whole else alone,
+        merged_of(event),
         (event.traceparent or "-").encode(),
         data,
     )
@@ -68,21 +91,46 @@ def message_of(event: Event, data: bytes) -> bytes:
 class LiveEvent:
     """One event on its way to browsers. `head` and `tail` are the parts of its frame that all watchers share."""
 
-    __slots__ = ("alone", "at", "data", "head", "kind", "prev", "size", "tail")
+    __slots__ = ("alone", "at", "data", "head", "kind", "merged", "prev", "size", "tail", "trace", "whole")
 
     def __init__(
-        self, task: bytes, prev: Position | None, at: Position, kind: str, alone: bool, trace: bytes, data: bytes
+        self,
+        task: bytes,
+        prev: Position | None,
+        at: Position,
+        kind: str,
+        alone: bool,
+        trace: bytes,
+        data: bytes,
+        *,
+        whole: bool = False,
+        merged: int = 0,
     ) -> None:
         self.prev = prev
         self.at = at
         self.kind = kind
         self.alone = alone
+        self.whole = whole
+        """`data` is the whole task."""
+        self.merged = merged
         self.data = data
-        self.head = b',"task":"%b","at":[%d,%d],"prev":' % (task, at.epoch, at.seq)
-        self.tail = b',"kind":"%b","data":%b' % (kind.encode(), data)
-        if trace != b"-":
-            self.tail += b',"traceparent":"%b"' % trace
+        self.trace = trace
+        self.head = b',"task":"%b","at":[%d,%d],"prev":' % (task, *at)
+        if trace == b"-":
+            self.tail = b',"kind":"%b","data":%b' % (kind.encode(), data)
+        else:
+            self.tail = b',"kind":"%b","data":%b,"traceparent":"%b"' % (kind.encode(), data, trace)
         self.size = len(self.head) + len(self.tail) + 40
+
+    @property
+    def traceparent(self) -> str | None:
+        """Of the task."""
+        return None if self.trace == b"-" else self.trace.decode()
+
+    @property
+    def patches(self) -> bool:
+        """Whether `data` changes the task."""
+        return self.kind not in STREAMED
 
     @property
     def terminal(self) -> bool:
@@ -100,9 +148,10 @@ class LiveEvent:
         Inside an epoch the numbers say so. Only Redis knows which event was the last of an epoch: a new one continues
         the position if the snapshot had not got further.
         """
-        if self.at == (position.epoch, position.seq + 1):
-            return True
-        return self.at == (position.epoch + 1, 0) and self.prev is not None and self.prev <= position
+        first = self.at.seq - self.merged
+        if self.at.epoch == position.epoch:
+            return first <= position.seq + 1 and self.at > position
+        return self.at.epoch == position.epoch + 1 and first == 0 and self.prev is not None and self.prev <= position
 
     def __repr__(self) -> str:
         return f"<{self.kind} {tuple(self.at)}>"
@@ -111,6 +160,7 @@ class LiveEvent:
 def parse(task: bytes, message: bytes) -> LiveEvent:
     """Return the event in a message or history entry. Raises ValueError for what the ingest did not write."""
     header, _, data = message.partition(b"\n")
-    prev_epoch, prev_seq, epoch, seq, kind, alone, trace = header.split(b" ")
+    prev_epoch, prev_seq, epoch, seq, kind, sort, merged, trace = header.split(b" ")
     prev = None if prev_epoch == b"-" else Position(int(prev_epoch), int(prev_seq))
-    return LiveEvent(task, prev, Position(int(epoch), int(seq)), kind.decode(), alone == b"1", trace, data)
+    at = Position(int(epoch), int(seq))
+    return LiveEvent(task, prev, at, kind.decode(), sort == b"1", trace, data, whole=sort == b"2", merged=int(merged))

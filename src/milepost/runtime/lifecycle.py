@@ -1,6 +1,7 @@
 """How a process starts, keeps its loops alive and stops."""
 
 import asyncio
+import gc
 import random
 import signal
 import sys
@@ -36,6 +37,9 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, shutdown.ask)
+        # Requests and events make objects that live for milliseconds and hang in no cycle; what was loaded stays.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         await main(shutdown)
 
     try:
@@ -65,7 +69,10 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]]) -> None:
         try:
             await body()
             attempt = 0
-        except Exception as error:  # noqa: BLE001 - a loop that dies silently is the worst outcome
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             attempt = 0 if loop.time() - began > 30 else attempt + 1
             log.warning("loop failed, will be started again", loop=name, error=repr(error), attempt=attempt)
         await asyncio.sleep(jittered(attempt))

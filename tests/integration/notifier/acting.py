@@ -78,14 +78,15 @@ class Postgres:
 class Living:
     """A task that lives through its events. `postgres` learns of lifecycle as the real one does: first."""
 
-    def __init__(self, postgres: Postgres | None = None, tenant: str = TENANT) -> None:
-        self.id = UUID(str(uuid7()))
+    def __init__(self, postgres: Postgres | None = None, tenant: str = TENANT, task: UUID | None = None) -> None:
+        self.id = task or UUID(str(uuid7()))
         self.tenant = tenant
         self.at = Position(0, 0)
         self.task: dict[str, Any] = {
             "id": str(self.id), "type": "t", "queue": "q", "state": "queued", "attempt": 0, "max_attempts": 3,
             "root_id": str(self.id), "created_at": "2026-01-01T00:00:00Z", "epoch": 0, "progress": None,
-            "result": None,
+            "result": None, "priority": "normal", "labels": {}, "key": None, "parent_id": None, "error": None,
+            "due_at": None, "started_at": None, "finished_at": None, "trace_id": None,
         }  # fmt: skip
         self._postgres = postgres
         self._store()

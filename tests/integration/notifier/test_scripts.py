@@ -26,8 +26,8 @@ from tests.unit.notifier.remembering import WHOLE, Remembered
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def event(task: UUID, at: tuple[int, int], kind: EventKind, data: dict[str, Any]) -> Event:
-    return Event(task=task, tenant=TENANT, root=task, at=Position(*at), kind=kind, time=NOW, data=data)
+def event(task: UUID, at: tuple[int, int], kind: EventKind, data: dict[str, Any], merged: int = 0) -> Event:
+    return Event(task=task, tenant=TENANT, root=task, at=Position(*at), merged=merged, kind=kind, time=NOW, data=data)
 
 
 def whole(task: UUID, state: str) -> dict[str, Any]:
@@ -49,8 +49,11 @@ _steps = st.one_of(
         st.sampled_from(list(EventKind)),
         st.dictionaries(st.sampled_from(["progress", "state", "error", "result"]), _values, max_size=2),
         _flags,
+        st.integers(0, 4),
     ),
-    st.tuples(st.just("seed"), _positions, st.sampled_from(["queued", "running", "failed"]), _values, _flags),
+    st.tuples(
+        st.just("seed"), _positions, st.sampled_from(["queued", "running", "failed"]), _values, _flags, st.just(0)
+    ),
 )
 
 
@@ -64,11 +67,11 @@ async def _compare(settings: Settings, steps: list[Any]) -> None:
     redis = connect(settings)
     snapshots = Snapshots(redis)
     task, model = UUID(str(uuid7())), Remembered()
-    for step, at, what, more, flag in steps:
+    for step, at, what, more, flag, merged in steps:
         if step == "apply":
             data = {**(flag(task, "queued") if flag else {}), **more}
-            news = await snapshots.apply([event(task, at, what, data)])
-            assert news == model.apply(Position(*at), what, data)
+            news = await snapshots.apply([event(task, at, what, data, merged)])
+            assert news == model.apply(Position(*at), what, data, min(merged, at[1]))
         else:
             stored = {**(flag or whole)(task, what), "epoch": at[0], **({"progress": more} if flag else {})}
             assert await snapshots.seed(TENANT, stored, Position(*at)) == model.seed(stored, Position(*at))

@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
 
+import pytest
 from redis.asyncio import Redis
 
-from milepost.live import Snapshots
+from milepost.live import Channels, Snapshots
 from milepost.runtime.settings import Settings
+from milepost_notifier import resolver
 from milepost_notifier.edge import Edge
 from milepost_notifier.limits import Limits
 from tests.integration.notifier.acting import KEY, Living, Postgres, Server, Watcher, line_to, watcher_of
 from tests.integration.notifier.conftest import edge_of
+
+OLD = UUID("01890000-0000-7000-8000-000000000001")
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -94,6 +100,53 @@ async def test_a_task_that_redis_does_not_know_is_read_from_postgres_once(
         assert postgres.asked == 1
         await snapshots.apply([task.started(), task.succeeded()])
         assert (await one.end())["task"] == (await two.end())["task"] == task.task
+
+
+async def test_who_watches_before_the_first_event_is_answered_by_it(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "AWAIT_S", 3600.0)
+    task = Living(postgres)
+    async with watcher_of(edge) as watcher, asyncio.timeout(20):
+        await watcher.sub(task.id)
+        while not await redis.pubsub_channels():
+            await asyncio.sleep(0.005)
+        await snapshots.apply([task.queued()])
+        assert (await watcher.next())["task"] == task.task
+        await snapshots.apply([task.started(), task.succeeded()])
+        assert (await watcher.end())["task"] == task.task
+    assert postgres.asked == 0
+
+
+async def test_a_young_task_that_never_comes_is_asked_for_after_a_moment(edge: Edge, postgres: Postgres) -> None:
+    task = Living(postgres)
+    async with watcher_of(edge) as watcher:
+        began = asyncio.get_running_loop().time()
+        await watcher.sub(task.id)
+        assert (await watcher.next())["task"] == task.task
+    assert asyncio.get_running_loop().time() - began >= resolver.AWAIT_S
+    assert postgres.asked == 1
+
+
+async def test_an_old_task_is_not_waited_for(edge: Edge, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "AWAIT_S", 3600.0)
+    task = Living(postgres, task=OLD)
+    async with watcher_of(edge) as watcher:
+        await watcher.sub(task.id)
+        assert (await watcher.next())["task"] == task.task
+
+
+async def test_only_what_comes_after_a_confirmed_subscription_is_followed_by_all_the_rest() -> None:
+    messages: list[Any] = []
+    channels = Channels(cast("Any", None), messages.extend, cast("Any", None))
+    channels._told, channels._unconfirmed = {b"c"}, {b"c": 1}
+    stream = asyncio.StreamReader()
+    message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
+    stream.feed_data(message + b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n" + message)
+    stream.feed_eof()
+    with pytest.raises(ConnectionError):
+        await channels._hear(SimpleNamespace(_reader=stream))
+    assert messages == [(b"c", b"m", False), (b"c", b"m", True)]
 
 
 async def test_tasks_of_nobody_and_of_another_tenant_get_the_same_answer(

@@ -20,7 +20,15 @@ TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 def event(
-    epoch: int, seq: int, kind: str = "progress", data: Any = None, *, prev: Any = "before", task: UUID = TASK, whole: bool = False
+    epoch: int,
+    seq: int,
+    kind: str = "progress",
+    data: Any = None,
+    *,
+    prev: Any = "before",
+    task: UUID = TASK,
+    whole: bool = False,
+    merged: int = 0,
 ) -> LiveEvent:
     """Return an event; `prev` is the position one before it unless said otherwise (None: Redis knew nothing)."""
     if data is None:
@@ -40,6 +48,7 @@ def event(
         b"-",
         json_text({**data, "epoch": epoch} if kind_.patches else data),
         whole=whole,
+        merged=merged,
     )
 
 

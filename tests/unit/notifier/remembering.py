@@ -9,9 +9,10 @@ from milepost_schemas.position import Position
 WHOLE = frozenset({"id", "type", "queue", "state", "attempt", "max_attempts", "root_id", "created_at"})
 
 
-def follows(at: Position, before: Position) -> bool:
+def follows(at: Position, merged: int, before: Position) -> bool:
     """Return whether no event can lie between the two, going by their numbers."""
-    return at in {(before.epoch, before.seq + 1), (before.epoch + 1, 0)}
+    numbers = {(at.epoch, at.seq - n) for n in range(merged + 1)}
+    return bool(numbers & {(before.epoch, before.seq + 1), (before.epoch + 1, 0)})
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Remembered:
         """Whether nobody has to be asked about the task."""
         return self.base and self.gap is None
 
-    def apply(self, at: Position, kind: EventKind, data: dict[str, Any]) -> bool:
+    def apply(self, at: Position, kind: EventKind, data: dict[str, Any], merged: int = 0) -> bool:
         """Do what apply.lua does; return whether it was news."""
         patch = {**data, "epoch": at.epoch} if kind.patches else {}
         lifecycle = kind.patches and not (kind is EventKind.PROGRESS and data.keys() <= {"progress", "epoch"})
@@ -40,10 +41,10 @@ class Remembered:
                 self.task = {**patch, **self.task}
                 self.base = True
             return False
-        first = self.at is None and at == (1, 0)
+        first = self.at is None and (at.epoch, at.seq - merged) == (1, 0)
         if base:
             self.base, self.gap = True, None
-        elif not first and not (self.at is not None and follows(at, self.at)):
+        elif not first and not (self.at is not None and follows(at, merged, self.at)):
             self.gap = at
         self.task |= patch
         self.at = at

@@ -56,15 +56,15 @@ class Relay(RuleBasedStateMachine):
 
     # -- the task
 
-    def happens(self, at: Position, kind: str, data: dict[str, Any], *, whole: bool = False) -> None:
-        one = event(*at, kind, data, prev=self.redis.at, whole=whole)
+    def happens(self, at: Position, kind: str, data: dict[str, Any], *, whole: bool = False, merged: int = 0) -> None:
+        one = event(*at, kind, data, prev=self.redis.at, whole=whole, merged=merged)
         self.at = at
         kind_ = EventKind(kind)
         if kind_.patches:
             self.truth |= {**data, "epoch": at.epoch}
         if kind_.patches and kind != "progress":
             self.postgres = (dict(self.truth), at)
-        self.redis.apply(at, kind_, data)
+        self.redis.apply(at, kind_, data, merged)
         self.history = [*self.history, one][-HISTORY:]
         self.on_the_way.append(one)
 
@@ -104,6 +104,14 @@ class Relay(RuleBasedStateMachine):
         # That the last event of an epoch was lost cannot be seen from the next epoch's first; see docs/protocol.md.
         at = Position(self.at.epoch + 1, 0) if new and self.whole else Position(self.at.epoch, self.at.seq + 1)
         self.happens(at, kind, {"state": kind, "progress": None})
+
+    @precondition(lambda self: not self.over)
+    @rule(kind=st.sampled_from(["waiting", *TERMINAL]), new=st.booleans(), merged=st.integers(1, 3))
+    def merged_into_one(self, kind: str, new: bool, merged: int) -> None:
+        """What happened before it was sent together with it."""
+        fresh = new and self.whole
+        at = Position(self.at.epoch + 1, merged) if fresh else Position(self.at.epoch, self.at.seq + 1 + merged)
+        self.happens(at, kind, {"state": kind, "progress": {"done": merged}, "result": 7}, merged=merged)
 
     @precondition(lambda self: not self.over)
     @rule(kind=st.sampled_from(["queued", "lease_lost", *TERMINAL]), new=st.booleans())

@@ -39,9 +39,9 @@ class Connection(ServerConnection):
         if session is None or self.state is not State.OPEN or self.transport.is_closing():
             return
         while not self.paused and (frames := session.outbox.take(_CHUNK)):
-            for frame in frames:
-                self.protocol.send_text(frame)
-            self.transport.write(b"".join(self.protocol.data_to_send()))
+            # What the library's send_text would make of them, without its state machine for each: this side sends
+            # whole text frames only, no extension is negotiated, and `state` was asked.
+            self.transport.write(b"".join([part for frame in frames for part in (_head(len(frame)), frame)]))
         session.stalled = self.paused
         if session.closing is not None and self.closing is None:
             self.closing = asyncio.get_running_loop().create_task(self._say_goodbye(*session.closing))
@@ -52,6 +52,15 @@ class Connection(ServerConnection):
                 await self.close(code, reason)
         except TimeoutError:
             self.transport.abort()
+
+
+def _head(size: int) -> bytes:
+    """Return the head of an unmasked text frame (RFC 6455, 5.2)."""
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big")
+    return b"\x81\x7f" + size.to_bytes(8, "big")
 
 
 def refusal(connection: ServerConnection, request: Request, allowed_origins: frozenset[str]) -> Response | None:

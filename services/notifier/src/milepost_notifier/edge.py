@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 
 from milepost.errors import Unavailable
 from milepost.live import Channels, Snapshots, Standing
+from milepost.live.channels import Message
 from milepost.live.snapshots import is_finished, key_of
 from milepost.live.wire import parse
 from milepost.runtime.auth import Authenticator
@@ -209,10 +210,10 @@ class Edge:
 
     # -- from Redis
 
-    def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    def _deliver(self, messages: Sequence[Message]) -> None:
         now = asyncio.get_running_loop().time()
         concerned: dict[Connection, None] = {}
-        for channel, message in messages:
+        for channel, message, kept in messages:
             watched = self._watched.get(channel.decode())
             if watched is None:
                 continue
@@ -221,6 +222,7 @@ class Edge:
             except ValueError:
                 log.warning("a message that the ingest did not write was left out", channel=channel.decode())
                 continue
+            event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
             watched.news_at = now
             task: UUID = watched.key[1]
             for connection in watched.watchers:

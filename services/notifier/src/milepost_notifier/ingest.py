@@ -26,6 +26,8 @@ GROUP: Final = "notifier-ingest"
 BATCH: Final = 1000
 WAIT_S: Final = 0.25
 COMMIT_EVERY_S: Final = 0.5
+REST_S: Final = 0.002
+"""After a batch the next may gather for so long. An event that comes alone waits for nothing."""
 DEAD_LETTER_S: Final = 30.0
 """Reading waits so long for dead-letters to be acknowledged, then goes on."""
 
@@ -86,6 +88,8 @@ class Ingest:
             if records:
                 await self.take(records)
                 done += records
+                if len(records) < BATCH:
+                    await asyncio.sleep(REST_S)
             if done and loop.time() - committed_at > COMMIT_EVERY_S:
                 # Seldom, and late: an event that is read again is older than its snapshot and changes nothing.
                 await reader.commit(done)

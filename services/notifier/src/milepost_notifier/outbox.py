@@ -2,10 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 from uuid import UUID
 
-from milepost.live import LiveEvent
+from milepost.live import LiveEvent, View
+from milepost.live.wire import merged_text
 from milepost_schemas.position import Position
+
+KNOWN_MAX: Final = 4096
+"""So many bytes are kept of a task, to end its subscription without another look-up."""
+PATCHES_MAX: Final = 16
 
 
 class Subscription:
@@ -20,6 +26,8 @@ class Subscription:
         "fresh",
         "id",
         "join",
+        "known",
+        "patches",
         "position",
         "stale",
         "tail",
@@ -46,6 +54,40 @@ class Subscription:
         self.buffered = 0
         self.tail: Entry | None = None
         """The entry last queued, while it is unsent and may be replaced."""
+        self.known: bytes | None = None
+        """The task as the client was told it at first; with `patches` it is what the client has at `position`.
+
+        None when that is not known in full, or too long to keep. The bytes are those all watchers share.
+        """
+        self.patches: list[bytes] = []
+
+    def told_all(self, view: View) -> None:
+        """Remember a snapshot that is on its way to the client."""
+        self.known = view.task if view.complete and len(view.task) <= KNOWN_MAX else None
+        self.patches = []
+
+    def told(self, event: LiveEvent) -> None:
+        """Remember an event that is on its way to the client, right behind everything before it."""
+        if self.known is None or not event.patches:
+            return
+        if event.whole:
+            self.known, self.patches = event.data, []
+        else:
+            self.patches.append(event.data)
+        if len(self.patches) > PATCHES_MAX:
+            self.known, self.patches = merged_text(self.known, self.patches), []
+        if len(self.known) > KNOWN_MAX:
+            self.forget()
+
+    def forget(self) -> None:
+        """Remember nothing, because something was left out, until the next snapshot."""
+        self.known = None
+        self.patches = []
+
+    @property
+    def task_told(self) -> bytes | None:
+        """What the client has at `position`, if that is known."""
+        return None if self.known is None else merged_text(self.known, self.patches)
 
 
 class Entry:
@@ -74,7 +116,8 @@ class Entry:
         if self.event is None or self.sub is None:
             return self.frame
         prev = b"[%d,%d]" % self.prev if self.prev is not None else b"null"
-        end = b',"merged":%d}' % self.merged if self.merged else b"}"
+        merged = self.merged + self.event.merged
+        end = b',"merged":%d}' % merged if merged else b"}"
         return b'{"t":"ev","id":%d%b%b%b%b' % (self.sub.id, self.event.head, prev, self.event.tail, end)
 
 
@@ -102,8 +145,8 @@ class Outbox:
         tail = sub.tail
         if tail is not None and tail.event is not None and event.alone:
             self.size += event.size - tail.event.size
+            tail.merged += 1 + tail.event.merged
             tail.event = event
-            tail.merged += 1
         else:
             entry = Entry(sub, b"", event, sub.position)
             self._append(entry)

@@ -1,6 +1,14 @@
-"""Answers the look-ups of sessions: attach to the channel, read Redis, and ask Postgres about what Redis lacks."""
+"""Answers the look-ups of sessions: attach to the channel, read Redis, and ask Postgres about what Redis lacks.
+
+Who submits a task and watches it at once is here before the task's first event, which takes some ten milliseconds. So a
+first look-up of a young task that Redis does not know waits a moment before Postgres is asked: usually the event comes,
+holds the whole task, and answers the session by itself (`Session.event`). Nothing can be missed by that: the channel
+was attached before Redis was read, so whatever Redis learns after it had nothing is delivered, and kept by the session
+until the look-up is answered.
+"""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -23,6 +31,12 @@ LANES: Final = 4
 GIVE_UP_S: Final = 10.0
 """A new subscription that cannot be read for so long is refused; one that was live is tried again for ever."""
 RETRY_S: Final = 0.5
+GATHER_S: Final = 0.002
+"""Look-ups wait so long for others to go with them."""
+AWAIT_S: Final = 0.1
+"""Postgres is asked so much later about a task that may be on its way to Redis."""
+YOUNG_S: Final = 10.0
+"""A task is waited for if it is no older, by the time in its id. Clocks that differ cost a wait, or a question."""
 
 Row = tuple[dict[str, Any], Position]
 Key = tuple[str, UUID]
@@ -34,7 +48,7 @@ class Asker(Protocol):
     session: Session | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """One Lookup on its way."""
 
@@ -42,11 +56,24 @@ class Ask:
     tenant: str
     lookup: Lookup
     began: float
+    waited: bool = False
+    """Redis did not know the task when its channel was attached, and has had its moment since."""
 
     @property
     def key(self) -> Key:
         """The task asked for."""
         return self.tenant, self.lookup.task
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the session still needs the answer."""
+        session = self.who.session
+        return session is not None and session.wants(self.lookup.sub, self.lookup.join)
+
+    def may_wait(self, now: float) -> bool:
+        """Whether it is the first look at a task made only now; `now` is the time of day."""
+        made_at = (self.lookup.task.int >> 80) / 1000  # UUIDv7; any other id is of no age that matters
+        return self.lookup.fresh and self.lookup.since is None and abs(now - made_at) < YOUNG_S
 
 
 async def rows_of(source: TaskSource, keys: Iterable[Key]) -> dict[Key, Row]:
@@ -72,11 +99,18 @@ class Resolver:
         self._source = source
         self._answered = answered
         self._waiting: list[Ask] = []
+        self._gathering = False
         self._wake = asyncio.Event()
 
     def ask(self, ask: Ask) -> None:
         """Take a look-up; the session gets `joined` or `refused`."""
         self._waiting.append(ask)
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
         self._wake.set()
 
     async def run(self) -> None:
@@ -95,8 +129,11 @@ class Resolver:
                 await self._answer(batch)
 
     async def _answer(self, batch: list[Ask]) -> None:
+        batch = [ask for ask in batch if ask.wanted]
+        if not batch:
+            return
         try:
-            views = await self._views(batch)
+            views, awaited = await self._views(batch)
         except Unavailable:
             self._postpone(batch)
             return
@@ -104,17 +141,32 @@ class Resolver:
             log.exception("look-ups failed and are tried again")
             self._postpone(batch)
             return
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        later: list[Ask] = []
+        concerned: dict[Asker, None] = {}
         for ask in batch:
             session = ask.who.session
             if session is None:
+                continue
+            if ask.key in awaited:
+                ask.waited = True
+                later.append(ask)
                 continue
             view = views.get(ask.key)
             if view is None:
                 session.refused(ask.lookup.sub, ask.lookup.join, *NOT_FOUND)
             else:
                 session.joined(ask.lookup.sub, ask.lookup.join, view, now)
-            self._answered(ask.who)
+            concerned[ask.who] = None
+        for who in concerned:
+            self._answered(who)
+        if later:
+            loop.call_later(AWAIT_S, self._ask_all, later)
+
+    def _ask_all(self, asks: list[Ask]) -> None:
+        self._waiting += asks
+        self._wake.set()
 
     def _postpone(self, batch: list[Ask]) -> None:
         loop = asyncio.get_running_loop()
@@ -128,33 +180,53 @@ class Resolver:
             else:
                 loop.call_later(RETRY_S, self.ask, ask)
 
-    async def _views(self, batch: list[Ask]) -> dict[Key, View]:
-        """Return what is known of the tasks asked for. Raises Unavailable if that cannot be said."""
+    async def _views(self, batch: list[Ask]) -> tuple[dict[Key, View], set[Key]]:
+        """Return what is known of the tasks asked for, and those that may be on their way to Redis.
+
+        Raises Unavailable if that cannot be said.
+        """
         since: dict[Key, Position | None] = {}
+        waited, hurried = set(), set()
+        now = time.time()
         for ask in batch:
             asked, known = ask.lookup.since, since.get(ask.key)
             since[ask.key] = asked if known is None else min(known, asked or known)
+            if ask.waited:
+                waited.add(ask.key)
+            elif not ask.may_wait(now):
+                hurried.add(ask.key)
         try:
             await self._channels.watch([key_of(*key) for key in since], timeout=ANSWER_S)
-            views = await self._read(since)
+            views = await self._read({key: position for key, position in since.items() if key not in waited})
         except Unavailable:
             # No Redis: show what Postgres has. Events follow when it is back, for then everything is audited.
             rows = await rows_of(self._source, since)
-            return {key: view_of_row(*row) for key, row in rows.items()}
-        lacking = [key for key in since if key not in views or not views[key].complete]
+            return {key: view_of_row(*row) for key, row in rows.items()}, set()
+        awaited = since.keys() - views.keys() - waited - hurried
+        lacking = [key for key in since if (key not in views or not views[key].complete) and key not in awaited]
         if not lacking:
-            return views
+            return views, awaited
         try:
             rows = await rows_of(self._source, lacking)
         except Unavailable:
             if any(key not in views for key in lacking):
                 raise
-            return views  # better a snapshot with a gap than none; the audit mends it
-        if rows:
-            await self._snapshots.seed_many([(tenant, *row) for (tenant, _), row in rows.items()])
-            views |= await self._read({key: since[key] for key in rows})
-        return views
+            return views, awaited  # better a snapshot with a gap than none; the audit mends it
+        return views | await self._seeded(rows, since), awaited
+
+    async def _seeded(self, rows: dict[Key, Row], since: dict[Key, Position | None]) -> dict[Key, View]:
+        """Put rows into Redis and return the views of them.
+
+        Where the snapshot moved it is the row, so nothing is read again; what came since is on the channel. Where it
+        did not, events got further. Who comes back wants the history too.
+        """
+        moved = await self._snapshots.seed_many([(tenant, *row) for (tenant, _), row in rows.items()])
+        as_it_is = {key for key, took in zip(rows, moved, strict=True) if took and since[key] is None}
+        views = {key: view_of_row(*rows[key]) for key in as_it_is}
+        return views | await self._read({key: since[key] for key in rows if key not in as_it_is})
 
     async def _read(self, since: dict[Key, Position | None]) -> dict[Key, View]:
+        if not since:
+            return {}
         found = await self._snapshots.read_many([(*key, position) for key, position in since.items()])
         return {key: view for key, view in zip(since, found, strict=True) if view is not None}

@@ -137,8 +137,16 @@ class Session:
     def event(self, task: UUID, event: LiveEvent, now: float) -> None:
         """Take an event of a task this client watches."""
         for sub in tuple(self._by_task.get(task, ())):
-            self._follow(sub, event)
+            if event.whole and sub.join and sub.fresh and sub.position is None:
+                self._meet(sub, event, now)
+            else:
+                self._follow(sub, event)
         self._weigh(now)
+
+    def wants(self, number: int, join: int) -> bool:
+        """Return whether a Lookup still has to be answered."""
+        sub = self._subs.get(number)
+        return sub is not None and sub.join == join
 
     def joined(self, number: int, join: int, view: View, now: float) -> None:
         """Take the answer to a Lookup."""
@@ -154,8 +162,9 @@ class Session:
             self._remove(sub)
         else:
             for event in buffer:
-                self._follow(sub, event)
-            if (sub.again or sub.stale) and sub.join == 0:
+                if self._subs.get(number) is sub:  # the one before may have ended it
+                    self._follow(sub, event)
+            if (sub.again or sub.stale) and sub.join == 0 and self._subs.get(number) is sub:
                 sub.force, sub.again, sub.stale = sub.stale, False, False
                 self._look(sub)
         self._weigh(now)
@@ -216,6 +225,19 @@ class Session:
 
     # -- inside
 
+    def _meet(self, sub: Subscription, event: LiveEvent, now: float) -> None:
+        """Answer a first look-up by an event that holds the whole task; the answer on its way comes too late.
+
+        It is as good a view as any: the event left Redis when the snapshot there was the same, and whatever comes
+        later on the channel comes later here. What was kept before it is in it.
+        """
+        view = View(event.at, event.data, event.terminal, event.traceparent)
+        self.joined(sub.id, sub.join, view, now)
+
+    def _pass(self, sub: Subscription, event: LiveEvent) -> None:
+        self.outbox.put_event(sub, event)
+        sub.told(event)
+
     def _follow(self, sub: Subscription, event: LiveEvent) -> None:
         if sub.join:
             self._keep(sub, event)
@@ -232,10 +254,23 @@ class Session:
             return
         if event.droppable and (sub.behind or self.lagging):
             sub.behind = True
+            sub.forget()
             return
-        self.outbox.put_event(sub, event)
+        self._pass(sub, event)
         if event.terminal:
+            self._finish(sub)
+
+    def _finish(self, sub: Subscription) -> None:
+        """Say the end after a terminal event: the snapshot and every event since are the task, see docs/protocol.md.
+
+        Only where they are known without a hole; else the task is read once more.
+        """
+        task, at = sub.task_told, sub.position
+        if task is None or at is None or sub.behind:
             self._look(sub)
+            return
+        self.outbox.put(_task_frame(b"end", sub.id, at, task), sub)
+        self._remove(sub)
 
     def _keep(self, sub: Subscription, event: LiveEvent) -> None:
         if sub.buffered + event.size > self._limits.buffer:
@@ -252,12 +287,13 @@ class Session:
         if chain is not None and sum(event.size for event in chain) <= self._limits.soft:
             sub.behind = False
             for event in chain:
-                self.outbox.put_event(sub, event)
+                self._pass(sub, event)
         elif forced or sub.fresh or position is None or view.at > position:
             if forced and not sub.fresh and position is not None and view.at < position:
                 return  # an older view is no snapshot; the audit asks again
             sub.behind = False
             self.outbox.put_snap(sub, _snap(sub.id, view, reset=position is not None), view.at)
+            sub.told_all(view)
         sub.fresh = False
 
     def _look(self, sub: Subscription) -> None:
@@ -285,6 +321,7 @@ class Session:
             for number in self.outbox.drop_events():
                 if number in self._subs:
                     self._subs[number].behind = True
+                    self._subs[number].forget()
         size = self.outbox.size
         if size <= self._limits.hard:
             self._over_since = None
