@@ -99,3 +99,39 @@ async def large(_ctx: Context, payload: Large) -> str:
 async def unserialisable(_ctx: Context):  # type: ignore[no-untyped-def]
     """Return what JSON cannot carry."""
     return object()
+
+
+@task("test.thread_count")
+def thread_count(ctx: Context) -> None:
+    """Report progress in a tight loop, from a thread."""
+    for done in range(101):
+        ctx.progress(done, 100)
+
+
+@task("test.sys_exit", max_attempts=1)
+async def sys_exit(_ctx: Context) -> None:
+    """Do what a script would."""
+    import sys
+
+    sys.exit(3)
+
+
+@task("test.hostile_progress")
+async def hostile_progress(ctx: Context, payload: Gate) -> None:
+    """Say things JSON cannot carry, and go on for a while."""
+    ctx.progress(1, 10, message="r\udce9sum\udce9")
+    ctx.progress(float("nan"))
+    while not Path(payload.path).exists():  # noqa: ASYNC240 - a stat now and then
+        await asyncio.sleep(0.02)
+
+
+@task("test.daemon", isolation="process", max_attempts=1)
+def daemon(_ctx: Context) -> str:
+    """Leave a process behind that holds everything open, and crash."""
+    import os
+
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    os._exit(9)

@@ -48,7 +48,7 @@ class Announcer:
             Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
         value = orjson.dumps({"task": name, "tenant": tenant, "type": type_, "epoch": epoch})
-        self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers))
+        self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers, hint=True))
 
     def event(
         self,

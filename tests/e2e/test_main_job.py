@@ -103,6 +103,8 @@ async def test_failed_attempts_are_retried_and_told(client: Client) -> None:
     [
         ("test.permanent", {"words": "bad\x7fname ✓"}, "Permanent", "✓"),
         ("test.exit", {}, "Crashed", "exited with status 7"),
+        ("test.daemon", {}, "Crashed", "exited with status 9"),
+        ("test.sys_exit", {}, "SystemExit", "3"),
         ("test.timeout", {}, "Timeout", "0.2 s"),
         ("test.unserialisable", {}, "InvalidResult", "JSON"),
         ("demo.allocate", {"mib": 900}, "OutOfMemory", "512 MiB"),
@@ -121,6 +123,23 @@ async def test_a_failure_says_what_it_was(
     assert task.attempt == 1
     assert task.error is not None
     assert task.error.type == error
+
+
+async def test_the_last_progress_of_a_thread_is_shown(client: Client) -> None:
+    run = await client.submit("test.thread_count", {})
+    last = (await watched(run))[-1].task.progress
+    assert last is not None
+    assert last.done == 100
+
+
+async def test_progress_that_cannot_be_shown_harms_nobody(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = await client.submit("test.hostile_progress", {"path": str(gate)})
+    shown = await started(run)
+    assert shown.task.progress is not None
+    assert shown.task.progress.done == 1
+    gate.touch()
+    assert (await watched(run))[-1].kind == "succeeded"
 
 
 async def test_a_handler_that_asks_for_another_attempt_gets_it(client: Client) -> None:

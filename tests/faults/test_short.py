@@ -5,9 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import uuid_utils.compat as uuid_utils
 
 from milepost.client import Client, Run, RunEvent
 from milepost.embedded import Stack
+from milepost.store import NewTask
+from milepost_schemas import Priority
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
 from tests.system import System, opened_store, running
@@ -246,10 +249,39 @@ async def test_a_worker_paused_past_its_lease_writes_nothing(fresh: MakeSettings
         zombie.resume()
         assert events[-1].task.result == {"attempt": 2}
 
+        words = ("not ours any more", "stopping its handler", "stopping the handler")
+
         async def noticed() -> bool:
-            return any("not ours any more" in line for line in zombie.log_tail())
+            return any(word in line for word in words for line in zombie.log_tail())
 
         await eventually(noticed, "the zombie to notice")
         task = await run.refresh()
     assert task.result == {"attempt": 2}
     assert task.epoch == events[-1].at.epoch
+
+
+async def test_tasks_whose_hints_were_lost_are_found_also_by_a_worker_that_is_always_busy(fresh: MakeSettings) -> None:
+    """Stealing and pushing compete for the last slot; neither may starve the other, and none may stand still."""
+    settings = await fresh()
+    async with (
+        running(settings, env={"MILEPOST_CONCURRENCY": "1", "MILEPOST_STEAL_AFTER": "0.2"}) as system,
+        system.client() as client,
+        opened_store(settings) as store,
+    ):
+        runs: list[Run] = []
+        for number in range(60):
+            runs.append(await client.submit("demo.echo", {"n": number}))
+            # As after a crash between commit and send: stored, and nobody was told.
+            unheard = NewTask(
+                id=uuid_utils.uuid7(),
+                tenant="default",
+                type="demo.echo",
+                queue="default",
+                priority=Priority.NORMAL,
+                max_attempts=1,
+                payload='{"unheard": true}',
+            )
+            await store.submit([unheard])
+            runs.append(client.run(unheard.id))
+        results = await asyncio.gather(*(run.result(timeout=60) for run in runs))
+    assert results == [result for n in range(60) for result in ({"n": n}, {"unheard": True})]

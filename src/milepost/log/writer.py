@@ -27,7 +27,7 @@ LARGEST = 1_000_000
 PACE_S = 0.003
 MISSING_S = 30.0
 """A topic that was found missing is not looked for again before that; its records are dropped meanwhile."""
-_NO_TOPIC = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError, TimeoutError)
+_NO_TOPIC = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
 
 
 class Record(NamedTuple):
@@ -38,15 +38,17 @@ class Record(NamedTuple):
     value: bytes
     headers: list[Header]
     on_ack: Callable[[], None] | None = None
+    hint: bool = False
+    """Whether it may be dropped: only hints may name a topic that does not exist."""
 
 
 class Writer:
     """Sends records in order of arrival; those not acknowledged when the producer fails are sent again by the next.
 
     So a record may arrive twice, and readers must tell copies apart. While `ready` is false, `write` refuses:
-    callers then keep what only they hold, or drop what is just a hint. Records for a topic that does not exist are
-    dropped with a warning and hold up nobody else's: the name of a queue comes from outside. Records of one key go to
-    one partition, chosen by CRC-32; partitions added to a topic are seen by the next producer.
+    callers then keep what only they hold, or drop what is just a hint. Hints for a topic that does not exist are
+    dropped with a warning and hold up nobody else's: the name of a queue comes from outside. Records of one key go
+    to one partition, chosen by CRC-32; partitions added to a topic are seen by the next producer.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
@@ -223,7 +225,7 @@ class Writer:
         """Keep a record until its topic was looked up: for one that is missing that takes seconds."""
         if record.topic in self._parked:
             self._parked[record.topic].append(record)
-        elif self._missing.get(record.topic, 0.0) > asyncio.get_running_loop().time():
+        elif record.hint and self._missing.get(record.topic, 0.0) > asyncio.get_running_loop().time():
             self._rest()
         else:
             self._parked[record.topic] = [record]
@@ -236,9 +238,14 @@ class Writer:
             async with asyncio.timeout(STANDSTILL_S):
                 partitions = await producer.partitions_for(topic)
         except _NO_TOPIC as error:
+            if not all(record.hint for record in self._parked.get(topic, ())):
+                # Ours exist: so this is a broker that does not answer, and nothing may be dropped.
+                self._broken.set()
+                self._wake.set()
+                return
             dropped = len(self._parked.pop(topic, ()))
             self._missing[topic] = asyncio.get_running_loop().time() + MISSING_S
-            log.warning("no such topic; its records are dropped", topic=topic, dropped=dropped, error=repr(error))
+            log.warning("no such topic; its hints are dropped", topic=topic, dropped=dropped, error=repr(error))
             self._rest()
         except Exception:  # noqa: BLE001 - the producer is failing; the next one looks again
             self._broken.set()

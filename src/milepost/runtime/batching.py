@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from milepost.errors import Unavailable
+
+WAITING_MOST = 20_000
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,7 +38,12 @@ class GroupCommit(Generic[T, R]):
         self._scheduled = False
 
     async def __call__(self, item: T) -> R:
-        """Write `item` with whoever else is waiting and return its own result; raises what the write raised."""
+        """Write `item` with whoever else is waiting and return its own result; raises what the write raised.
+
+        Raises Unavailable at once when too many wait.
+        """
+        if len(self._waiting) >= WAITING_MOST:
+            raise Unavailable(f"{WAITING_MOST:,} writes wait already. Nothing was stored; try again in a moment.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
@@ -54,7 +63,11 @@ class GroupCommit(Generic[T, R]):
     def _begin(self) -> None:
         self._scheduled = False
         while self._free and self._waiting:
+            # Nobody waits any more for what was given up: writing it would surprise them.
+            self._waiting = [each for each in self._waiting if not each[1].done()]
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            if not batch:
+                return
             self._free -= 1
             task = asyncio.get_running_loop().create_task(self._commit(batch))
             self._running.add(task)

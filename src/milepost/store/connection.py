@@ -17,7 +17,6 @@ _TRANSIENT = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -33,6 +32,9 @@ _TRANSIENT = (
 
 def transient(error: BaseException) -> bool:
     """Whether the same statement may well succeed in a moment (server away, failing over, out of connections)."""
+    if isinstance(error, asyncpg.InterfaceError):
+        # asyncpg says so of a connection or pool that is closing, and of calls that are wrong, which never get right.
+        return "clos" in str(error)
     return isinstance(error, (*_TRANSIENT, Unavailable))
 
 

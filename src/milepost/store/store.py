@@ -135,6 +135,8 @@ class Store:
 
     async def claim(self, worker: UUID, lease_s: float, wanted: Sequence[Held]) -> list[Claimed]:
         """Take those of `wanted` that are still queued under their epoch."""
+        if not wanted:
+            return []
         return [_claimed(row) for row in await self._fetch("claim", *_columns(wanted), worker, lease_s)]
 
     async def steal(

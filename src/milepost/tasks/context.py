@@ -87,6 +87,12 @@ class Context:
         if self._sink is not None:
             self._sink(*held)
 
+    def flush_to(self, sink: ProgressSink) -> None:
+        """Give the update that was held back to `sink` and later ones to nobody. The worker does this at the end."""
+        self._sink = sink
+        self.flush(final=True)
+        self._sink = None
+
     def cancel(self) -> None:
         """Turn `cancelled` on. The worker does this."""
         self._cancelled = True

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from milepost.errors import Unavailable
 from milepost.runtime.batching import GroupCommit
 
 
@@ -93,3 +94,37 @@ async def test_drain_waits_for_everything() -> None:
     await asyncio.sleep(0)
     await commit.drain()
     assert all(call.done() for call in calls)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_written() -> None:
+    writer = Writer()
+    writer.go.clear()
+    commit = GroupCommit(writer)
+    first = asyncio.ensure_future(commit(0))
+    while not writer.batches:
+        await asyncio.sleep(0)
+    given_up = [asyncio.ensure_future(commit(n)) for n in range(1, 5)]
+    kept = asyncio.ensure_future(commit(9))
+    await asyncio.sleep(0)
+    for call in given_up:
+        call.cancel()
+    await asyncio.sleep(0)
+    writer.go.set()
+    assert (await first, await kept) == (0, 90)
+    assert writer.batches == [[0], [9]]
+
+
+async def test_too_many_waiting_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milepost.runtime.batching.WAITING_MOST", 3)
+    writer = Writer()
+    writer.go.clear()
+    commit = GroupCommit(writer)
+    first = asyncio.ensure_future(commit(0))
+    while not writer.batches:
+        await asyncio.sleep(0)
+    waiting = [asyncio.ensure_future(commit(n)) for n in range(1, 4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="Nothing was stored"):
+        await commit(4)
+    writer.go.set()
+    assert await asyncio.gather(first, *waiting) == [0, 10, 20, 30]

@@ -1,9 +1,13 @@
 """The events of one epoch."""
 
 from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,12 +109,38 @@ def test_nothing_is_said_after_the_end(topic: Topic) -> None:
     assert topic.events == []
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_progress_that_json_cannot_carry_is_left_out(topic: Topic, number: float) -> None:
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), None, "many", 10**400, object()])
+def test_progress_that_is_no_number_is_left_out(topic: Topic, number: Any) -> None:
     trail = _trail(topic)
     trail.add_progress(number, None, None, None)
-    trail.add_progress(1, number, None, None)
+    if number is not None:
+        trail.add_progress(1, number, None, None)
     assert not trail.behind
+    assert trail.progress_json is None
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [
+        (Decimal("1.5"), None),
+        (Fraction(1, 3), None),
+        (2**70, None),
+        (True, None),
+        (1, "r\udce9sum\udce9"),
+        (1, "x" * 10**6),
+        (1, Path("a")),
+    ],
+)
+def test_whatever_handlers_say_json_carries_it(topic: Topic, done: Any, message: Any) -> None:
+    trail = _trail(topic)
+    trail.add_progress(done, 2**80, "files\x00", message)
+    trail.flush()
+    ((_, _, data),) = topic.events
+    orjson.dumps(data)
+    assert trail.progress_json is not None
+    shown = orjson.loads(trail.progress_json)
+    assert shown["done"] == pytest.approx(float(done))
+    assert len(shown["message"] or "") <= 2000
 
 
 @given(st.lists(st.sampled_from(["progress", "cancelling", "flush", "down", "up"]), max_size=60))

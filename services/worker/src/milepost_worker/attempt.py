@@ -163,7 +163,7 @@ class Attempt:
         if timer is not None:
             timer.cancel()
         if finished.done() and self.reason is None:
-            self.context.flush(final=True)
+            self._flush_last()
             return finished.result()
         self.context.cancel()
         job.ask_to_stop()
@@ -173,7 +173,7 @@ class Attempt:
             await asyncio.wait({finished}, timeout=1.0)
         if not finished.done():
             log.warning("the handler does not end; the task goes on without it", handler=self.definition.origin)
-        self.context.flush(final=True)
+        self._flush_last()
         match self.reason:
             case None:
                 return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
@@ -184,6 +184,10 @@ class Attempt:
                 outcome = finished.result()
                 return outcome if isinstance(outcome, Succeeded) else Dropped()
         return Dropped()
+
+    def _flush_last(self) -> None:
+        """Put the last progress into the trail now: what a thread hands over comes a turn of the loop too late."""
+        self.context.flush_to(self.trail.add_progress)
 
     def _wake(self, _: object = None) -> None:
         if not self._over.done():

@@ -19,6 +19,8 @@ log = get_logger("milepost.worker.intake")
 
 IDLE_WAIT_S = 0.25
 COMMIT_EVERY_S = 0.5
+BUSY_TIMES = 5
+"""So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
 Start = Callable[[Sequence[Claimed], float], None]
 """Begins attempts; the second argument is the loop time until which their leases surely hold."""
@@ -56,6 +58,7 @@ class Intake:
 
     async def push(self) -> None:
         """Read work topics and claim what they hint at. Raises when the consumer fails; run it again then."""
+        await self._not_closed()
         await ensure_topics(self._settings, self._identity.queues)
         self._idle = True
         loop = asyncio.get_running_loop()
@@ -88,38 +91,53 @@ class Intake:
                 wanted[hint.task] = Held(hint.task, hint.epoch)
         if not wanted:
             return
-        slots = self._running.reserve(len(wanted))
+        hints = list(wanted.values())
+        while hints and not self._closed:
+            await self._running.has_free()
+            hints = hints[await self._claim_some(hints) :]
+
+    async def _claim_some(self, hints: list[Held]) -> int:
+        """Claim as many as there are slots for; return how many hints are dealt with."""
+        slots = self._running.reserve(len(hints))
         tries = 0
         try:
-            while not self._closed:
+            while slots and not self._closed:
                 sent_at = asyncio.get_running_loop().time()
                 try:
-                    claimed = await self._store.claim(
-                        self._identity.id, self._settings.lease, list(wanted.values())[:slots]
-                    )
+                    claimed = await self._store.claim(self._identity.id, self._settings.lease, hints[:slots])
                 except Unavailable as error:
                     # If the claim did get through, its leases run out and the tasks come back by the sweep.
-                    log.warning("Postgres is away; hints are kept", error=str(error), hints=len(wanted))
+                    log.warning("Postgres is away; hints are kept", error=str(error), hints=len(hints))
                     await asyncio.sleep(jittered(tries))
                     tries += 1
                     continue
                 self._start(claimed, sent_at + self._settings.lease)
-                return
+                break
         finally:
             self._running.unreserve(slots)
+        return slots
 
     async def steal(self) -> None:
-        """Take what has been queued for long while there is nothing to read; runs until told to stop."""
-        pause = self._settings.steal_after / 2
+        """Take what has been queued for long; runs until told to stop.
+
+        While hints keep coming that is what was passed over for much longer than hints take: its own may be lost, or
+        sit in a partition that is not ours.
+        """
+        await self._not_closed()
         while not self._closed:
             await self._running.has_free()
-            got = 0
-            if self._idle or not self._reader.connected:
-                got = await self._steal_once()
+            idle = self._idle or not self._reader.connected
+            older_than = self._settings.steal_after * (1 if idle else BUSY_TIMES)
+            got = await self._steal_once(older_than)
             if got == 0 or self._running.free > 0:
-                await asyncio.sleep(jittered(1, base=pause, cap=pause * 2))
+                await asyncio.sleep(jittered(1, base=older_than / 2, cap=older_than))
 
-    async def _steal_once(self) -> int:
+    async def _not_closed(self) -> None:
+        """Never return once closed: whoever keeps loops running would start this one again and again."""
+        if self._closed:
+            await asyncio.Event().wait()
+
+    async def _steal_once(self, older_than_s: float) -> int:
         slots = self._running.reserve(self._running.free)
         if slots == 0:
             return 0
@@ -130,7 +148,7 @@ class Intake:
                 self._settings.lease,
                 self._identity.queues,
                 self._identity.types,
-                self._settings.steal_after,
+                older_than_s,
                 slots,
             )
             if claimed:

@@ -2,16 +2,16 @@
 
 import asyncio
 
-import orjson
-
 from milepost.errors import Unavailable
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.store import Held, Store
-from milepost_worker.attempt import Attempt, StopReason
+from milepost_worker.attempt import GRACE_S, Attempt, StopReason
 from milepost_worker.running import Running
 
 log = get_logger("milepost.worker.leases")
+
+WATCH_EVERY_S = 0.25
 
 
 class Leases:
@@ -35,6 +35,11 @@ class Leases:
             except Unavailable as error:
                 log.warning("leases could not be renewed", error=str(error), tasks=len(self._running))
                 due = loop.time() + min(1.0, self._every)
+
+    async def watch(self) -> None:
+        """Stop handlers whose lease nears its end, whatever holds up the renewal; until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
             self._let_go()
 
     async def _renew_once(self) -> None:
@@ -56,13 +61,15 @@ class Leases:
                 attempt.stop(StopReason.CANCELLED)
 
     def _let_go(self) -> None:
-        now = asyncio.get_running_loop().time()
+        # Early enough that a handler that has to be ended is gone before somebody else may start the task.
+        now = asyncio.get_running_loop().time() + min(GRACE_S, self._lease / 3)
         for attempt in self._running:
             if now >= attempt.lease_until and not attempt.settling:
-                log.warning("the lease ran out before it could be renewed; stopping the handler", task=str(attempt.id))
+                log.warning(
+                    "the lease is about to run out and could not be renewed; stopping the handler", task=str(attempt.id)
+                )
                 attempt.stop(StopReason.LEASE_LOST)
 
 
 def _row(attempt: Attempt) -> tuple[Held, int, str | None]:
-    progress = attempt.trail.progress
-    return attempt.held, attempt.trail.sent, None if progress is None else orjson.dumps(progress).decode()
+    return attempt.held, attempt.trail.sent, attempt.trail.progress_json

@@ -1,7 +1,9 @@
 """How an attempt ended, before anybody decided what follows from it."""
 
+import math
 import traceback
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from milepost_schemas import TaskError
 
 MESSAGE_CHARS = 2_000
 TRACEBACK_CHARS = 4_000
+DELAY_MOST_S = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,17 @@ def failure(error: BaseException) -> Failed:
             retryable=not isinstance(error, Permanent),
             traceback=clean(lines[-TRACEBACK_CHARS:], TRACEBACK_CHARS),
         ),
-        error.delay if isinstance(error, RetryAfter) else None,
+        _delay(error.delay) if isinstance(error, RetryAfter) else None,
     )
+
+
+def _delay(asked: Any) -> float | None:
+    """Return seconds a handler asked for, at most a year; None for what is no time at all."""
+    try:
+        seconds = float(asked)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), DELAY_MOST_S)
 
 
 def refused_payload(error: ValidationError) -> Failed:

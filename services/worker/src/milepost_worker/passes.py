@@ -14,6 +14,8 @@ log = get_logger("milepost.worker.passes")
 BATCH = 200
 SWEEP_EVERY_S = 1.0
 DUE_AT_MOST_S = 1.0
+DUE_AT_LEAST_S = 0.02
+"""What is due and not ours to take is locked by somebody who is taking it."""
 OUTBOX_EVERY_S = 2.0
 OUTBOX_OVERDUE_S = 5.0
 
@@ -52,7 +54,9 @@ class Passes:
 
     async def _sleep(self, next_due_s: float | None) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + max(0.0, min(DUE_AT_MOST_S, DUE_AT_MOST_S if next_due_s is None else next_due_s))
+        deadline = loop.time() + max(
+            DUE_AT_LEAST_S, min(DUE_AT_MOST_S, DUE_AT_MOST_S if next_due_s is None else next_due_s)
+        )
         while True:
             until = deadline if self._poke_at is None else min(deadline, self._poke_at)
             if until <= loop.time():

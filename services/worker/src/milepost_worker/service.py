@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
@@ -18,14 +16,14 @@ from milepost.runtime.settings import Settings
 from milepost.store import Claimed, Held, Store, open_pool
 from milepost.store.connection import transient
 from milepost.tasks.registry import Registry
-from milepost_worker.attempt import Attempt, Runners, StopReason
+from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.process import Processes
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.leases import Leases
-from milepost_worker.outcome import Dropped, ended
+from milepost_worker.outcome import Dropped, Outcome, ended
 from milepost_worker.passes import Passes
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
@@ -51,9 +49,8 @@ class Worker:
         topics = Topics(settings.topic_prefix)
         self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._forget)
         self._running = Running(settings.concurrency)
-        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="task")
         self._processes = Processes(modules)
-        self._runners = Runners(partial(ThreadJob, threads=self._threads), self._processes.start)
+        self._runners = Runners(ThreadJob, self._processes.start)
         self._settler = Settler(store, self._announcer, settings)
         self._passes = Passes(store, self._announcer, self._writer)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, self._put_aside)
@@ -62,16 +59,17 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgetting: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._giving_back = False
 
     async def run(self, shutdown: Shutdown) -> None:
         """Work until a shutdown is asked for, then drain: nothing more is claimed, what cannot end is given back."""
         async with AsyncExitStack() as stack:
-            stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
             stack.push_async_callback(self._processes.stop)
             await stack.enter_async_context(
                 background(
                     ("kafka writer", self._writer.run),
                     ("leases", self._leases.renew),
+                    ("lease watch", self._leases.watch),
                     ("event pump", self._pump),
                 )
             )
@@ -99,6 +97,8 @@ class Worker:
                 continue
             attempt = Attempt(task, definition, self._runners, self._announcer.event, lease_until)
             self._running.add(attempt)
+            if self._giving_back:
+                attempt.stop(StopReason.RELEASED)
             running = asyncio.create_task(self._work(attempt))
             self._tasks.add(running)
             running.add_done_callback(self._tasks.discard)
@@ -111,14 +111,23 @@ class Worker:
                 log.exception("the attempt could not be run")
                 outcome = ended("CannotRun", f"The worker could not run the handler: {error!r}")
             attempt.settling = True
-            if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):
-                await self._settler.release(attempt)
-            else:
-                due = await self._settler.settle(attempt, outcome)
-                if due is not None:
-                    self._passes.poke(due)
+            await self._settle(attempt, outcome)
         finally:
             self._running.remove(attempt)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):
+            await self._settler.release(attempt)
+            return
+        try:
+            due = await self._settler.settle(attempt, outcome)
+        except Exception as error:
+            # Our own fault, but the task must not hang until its lease ends and then burn its attempts one by one.
+            log.exception("the outcome could not be written")
+            why = ended("CannotSettle", f"The outcome could not be written: {error!r}")
+            due = await self._settler.settle(attempt, why)
+        if due is not None:
+            self._passes.poke(due)
 
     async def _pump(self) -> None:
         """Send what attempts have to tell, at most every 20 ms: what happens closer together goes together."""
@@ -128,7 +137,7 @@ class Worker:
             now = loop.time()
             for attempt in self._running:
                 attempt.context.flush()
-                if attempt.trail.behind and now - attempt.began > TOGETHER_S:
+                if attempt.trail.behind and now - attempt.began > TOGETHER_S and not attempt.settling:
                     attempt.trail.flush()
 
     async def _beat(self) -> None:
@@ -147,14 +156,23 @@ class Worker:
         empty = asyncio.create_task(self._running.empty())
         await asyncio.wait({hurry, empty}, timeout=self._settings.drain, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        empty.cancel()
+        self._giving_back = True
         left = [attempt for attempt in self._running if not attempt.settling]
         if left:
             log.info("giving unfinished tasks back to their queues; the attempt does not count", tasks=len(left))
         for attempt in left:
             attempt.stop(StopReason.RELEASED)
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-        empty.cancel()
+        # Handlers get their grace, and outcomes a lease's time to reach Postgres; then it is the sweeper's.
+        bound = GRACE_S + 2.0 + (0.0 if shutdown.hurry.is_set() else self._settings.lease)
+        try:
+            async with asyncio.timeout(bound):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        except TimeoutError:
+            log.warning(
+                "some outcomes were not written; their tasks are taken back when leases end", tasks=len(self._tasks)
+            )
 
     async def _say_goodbye(self) -> None:
         if not await self._writer.flush(FLUSH_AT_STOP_S):

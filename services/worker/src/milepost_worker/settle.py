@@ -43,7 +43,7 @@ class Settler:
         somebody did, the epoch makes the write find nothing.
         """
         seq, patch = attempt.trail.close()
-        progress = None if attempt.trail.progress is None else orjson.dumps(attempt.trail.progress).decode()
+        progress = attempt.trail.progress_json
         data: dict[str, Any] = {}
         match outcome:
             case Dropped():
@@ -110,7 +110,8 @@ class Settler:
             except Unavailable as error:
                 if tries == 0:
                     log.warning("Postgres is away; the outcome is kept and written when it is back", error=str(error))
-                await asyncio.sleep(jittered(tries))
+                # Soon again: the sweep of others must not find the lease run out before this is written.
+                await asyncio.sleep(jittered(tries, cap=0.5))
                 tries += 1
 
     def _ended(self, attempt: Attempt, moved: Moved | None, patch: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
+
 from milepost.domain.progress import RateMeter
 from milepost.runtime.logs import get_logger
 from milepost_schemas import EventKind, Position
+from milepost_worker.outcome import MESSAGE_CHARS, clean
 
 log = get_logger("milepost.worker.trail")
 
+UNIT_CHARS = 100
 TOGETHER_S = 0.02
 """A start and an end this close travel as one event."""
+
+
+def _number(value: Any) -> float | int:
+    """Return a finite number that JSON can carry. Raises TypeError, ValueError, OverflowError."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 class EventSink(Protocol):
@@ -55,6 +67,8 @@ class Trail:
         self._closed = False
         self.progress: dict[str, Any] | None = None
         """The last progress, as the task shows it."""
+        self.progress_json: str | None = None
+        """The same as JSON text."""
 
     @property
     def sent(self) -> int:
@@ -71,25 +85,38 @@ class Trail:
         if not self._closed:
             self._waiting.append((kind, data))
 
-    def add_progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
-        """Let progress wait for the next `flush`, in place of progress that waits already."""
+    def add_progress(self, done: Any, total: Any, unit: Any, message: Any) -> None:
+        """Let progress wait for the next `flush`, in place of progress that waits already.
+
+        Handlers say all sorts of things (numbers of other libraries, file names that are not text). What cannot be
+        shown is left out with a warning: it must harm neither the task nor its neighbours.
+        """
         if self._closed:
             return
-        if not math.isfinite(done) or (total is not None and not math.isfinite(total)):
-            log.warning("progress that is not a finite number was left out", done=repr(done), total=repr(total))
+        try:
+            progress = self._shown(done, total, unit, message)
+            text = orjson.dumps(progress).decode()
+        except (TypeError, ValueError, OverflowError) as error:
+            log.warning("progress that cannot be shown was left out", error=str(error))
             return
-        rate = self._meter.update(done, time.monotonic())
-        self.progress = {
-            "done": done,
-            "total": total,
-            "unit": unit,
-            "message": message,
-            "rate": None if rate is None else round(rate, 3),
-            "eta": None if (eta := self._meter.eta(done, total)) is None else round(eta, 1),
-        }
+        self.progress, self.progress_json = progress, text
         if self._waiting and self._waiting[-1][0] is EventKind.PROGRESS:
             self._waiting.pop()
-        self._waiting.append((EventKind.PROGRESS, {"progress": self.progress}))
+        self._waiting.append((EventKind.PROGRESS, {"progress": progress}))
+
+    def _shown(self, done: Any, total: Any, unit: Any, message: Any) -> dict[str, Any]:
+        """Return progress as the task shows it. Raises TypeError, ValueError or OverflowError."""
+        done, total = _number(done), None if total is None else _number(total)
+        rate = self._meter.update(done, time.monotonic())
+        eta = self._meter.eta(done, total)
+        return {
+            "done": done,
+            "total": total,
+            "unit": None if unit is None else clean(str(unit), UNIT_CHARS),
+            "message": None if message is None else clean(str(message), MESSAGE_CHARS),
+            "rate": None if rate is None else round(rate, 3),
+            "eta": None if eta is None else round(eta, 1),
+        }
 
     def flush(self) -> None:
         """Send what waits, as far as it is taken."""

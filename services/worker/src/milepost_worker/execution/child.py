@@ -113,7 +113,7 @@ def _run(
         raise
     except asyncio.CancelledError:
         return ended("Cancelled", "The handler was cancelled.")
-    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, also SystemExit
         return failure(error)
     return encode_result(definition, value)
 

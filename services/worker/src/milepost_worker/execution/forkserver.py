@@ -64,7 +64,13 @@ class ForkServer:
         return True
 
     def _fork(self, run: int, fd: int) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            # No process or memory left: that attempt fails, the others go on.
+            os.close(fd)
+            self._notify(Notice.EXITED, run, 1, 0)
+            return
         if pid == 0:
             status = 1
             try:

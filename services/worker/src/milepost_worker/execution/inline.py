@@ -1,7 +1,10 @@
 """Handlers that share the worker's process: coroutines on its loop, plain functions in its threads."""
 
 import asyncio
-from concurrent.futures import Executor
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from milepost.tasks.definition import TaskDefinition
@@ -34,7 +37,7 @@ class CoroutineJob:
             value = await self._definition.handler(*self._arguments)
         except asyncio.CancelledError:
             return ended("Cancelled", "The handler was cancelled.")
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
             return failure(error)
         return encode_result(self._definition, value)
 
@@ -48,21 +51,29 @@ class CoroutineJob:
 
 
 class ThreadJob:
-    """A plain function in a thread. It can only be asked; a thread that does not look cannot be ended."""
+    """A plain function in a thread of its own. It can only be asked; a thread that does not look cannot be ended.
 
-    def __init__(self, definition: TaskDefinition, arguments: tuple[Any, ...], threads: Executor) -> None:
-        loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[Succeeded | Failed] = loop.run_in_executor(
-            threads, self._run, definition, arguments
-        )
+    No pool: there, a thread that never ends would keep attempts waiting that count as running, and run them when
+    they are long over; and the process could not exit while one is left.
+    """
 
-    @staticmethod
-    def _run(definition: TaskDefinition, arguments: tuple[Any, ...]) -> Succeeded | Failed:
+    def __init__(self, definition: TaskDefinition, arguments: tuple[Any, ...]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[Succeeded | Failed] = self._loop.create_future()
+        work = partial(copy_context().run, self._run, definition, arguments)
+        threading.Thread(target=work, name=f"task {definition.type}", daemon=True).start()
+
+    def _run(self, definition: TaskDefinition, arguments: tuple[Any, ...]) -> None:
         try:
-            value = definition.handler(*arguments)
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            return failure(error)
-        return encode_result(definition, value)
+            outcome = encode_result(definition, definition.handler(*arguments))
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
+            outcome = failure(error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._settle, outcome)
+
+    def _settle(self, outcome: Succeeded | Failed) -> None:
+        if not self.finished.done():
+            self.finished.set_result(outcome)
 
     def ask_to_stop(self) -> None:
         """Nothing beyond `Context.cancelled`."""

@@ -18,6 +18,9 @@ from milepost_worker.outcome import Failed, Succeeded, ended
 
 log = get_logger("milepost.worker.process")
 
+NOTICE_WITHIN_S = 5.0
+LAST_WORDS_S = 1.0
+
 Progress = Callable[[float, float | None, str | None, str | None], None]
 
 
@@ -39,7 +42,7 @@ class Processes:
         run = next(self._runs)
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(control, [REQUEST.pack(Request.START, run)], [theirs.fileno()])
+            await self._send_start(control, run, theirs)
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -63,6 +66,17 @@ class Processes:
                     await self._server.wait()
             except TimeoutError:
                 self._server.kill()
+
+    @staticmethod
+    async def _send_start(control: socket.socket, run: int, theirs: socket.socket) -> None:
+        while True:
+            try:
+                socket.send_fds(control, [REQUEST.pack(Request.START, run)], [theirs.fileno()])
+            except BlockingIOError:
+                # Hundreds of starts while the fork server still imports: it reads them when it is up.
+                await asyncio.sleep(0.01)
+            else:
+                return
 
     def request(self, kind: Request, run: int) -> None:
         """Ask the fork server to signal the processes of a run; nothing if they are gone."""
@@ -126,7 +140,8 @@ class ProcessJob:
         self._memory = memory
         self._progress = progress
         self._outcome: Succeeded | Failed | None = None
-        self.finished: asyncio.Future[Succeeded | Failed] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[Succeeded | Failed] = self._loop.create_future()
         self._reading = asyncio.create_task(self._read(reader))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -144,6 +159,8 @@ class ProcessJob:
             pass
         finally:
             self._writer.close()
+            # The fork server's notice says how it ended; if that is gone too, silence has to do.
+            self._loop.call_later(NOTICE_WITHIN_S, self.exited, -signal.SIGKILL, 0)
 
     def exited(self, status: int, peak_kib: int) -> None:
         """The process is gone with this exit status (negative: the signal that ended it)."""
@@ -152,8 +169,9 @@ class ProcessJob:
             if not self.finished.done():
                 self.finished.set_result(self._outcome or _crash(status, peak_kib, self._memory))
 
-        # What it said before it went may still be in the socket.
+        # What it said before it went may still be in the socket. Something it started may hold that open for ever.
         self._reading.add_done_callback(settle)
+        self._loop.call_later(LAST_WORDS_S, self._reading.cancel)
 
     def ask_to_stop(self) -> None:
         """Turn `cancelled` on in the child and cancel its coroutine."""
@@ -163,6 +181,8 @@ class ProcessJob:
     def end(self) -> None:
         """Kill the process and what it started."""
         self._processes.request(Request.KILL, self._run)
+        # If there is no fork server to do it, the child ends itself when its socket closes.
+        self._writer.transport.abort()
 
 
 def _crash(status: int, peak_kib: int, memory: int | None) -> Failed:

@@ -1,0 +1,63 @@
+"""Handlers that misbehave, on the loop and in threads."""
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from milepost import Context, task
+from milepost.tasks.definition import TaskDefinition
+from milepost.tasks.registry import registry
+from milepost_worker.execution.inline import CoroutineJob, ThreadJob
+from milepost_worker.outcome import Failed, Succeeded
+
+
+@pytest.fixture(autouse=True)
+def _clean_registry() -> Iterator[None]:
+    before = dict(registry._by_type)
+    yield
+    registry._by_type.clear()
+    registry._by_type.update(before)
+
+
+def _definition(name: str) -> TaskDefinition:
+    definition = registry.get(name)
+    assert definition is not None
+    return definition
+
+
+async def test_sys_exit_ends_the_attempt_and_nothing_else() -> None:
+    @task("x.exit")
+    async def exits(_ctx: Context) -> None:
+        sys.exit(3)
+
+    @task("x.exit_thread")
+    def exits_in_a_thread(_ctx: Context) -> None:
+        sys.exit(3)
+
+    for outcome in (
+        await CoroutineJob(_definition("x.exit"), (None,)).finished,
+        await ThreadJob(_definition("x.exit_thread"), (None,)).finished,
+    ):
+        assert isinstance(outcome, Failed)
+        assert outcome.error.type == "SystemExit"
+
+
+async def test_a_thread_that_does_not_end_keeps_nobody_waiting() -> None:
+    gate = threading.Event()
+
+    @task("x.stuck")
+    def stuck(_ctx: Context) -> None:
+        gate.wait()
+
+    @task("x.quick")
+    def quick(_ctx: Context) -> int:
+        return 7
+
+    jobs = [ThreadJob(_definition("x.stuck"), (None,)) for _ in range(40)]
+    assert await ThreadJob(_definition("x.quick"), (None,)).finished == Succeeded("7")
+    assert not any(job.finished.done() for job in jobs)
+    gate.set()
+    for job in jobs:
+        await job.finished
