@@ -63,7 +63,7 @@ class Reader:
             self.connected = False
             self._consumer = None
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(2):
                     await consumer.stop()
 
     async def read(self, limit: int, wait_s: float) -> Records:

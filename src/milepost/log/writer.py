@@ -129,7 +129,7 @@ class Writer:
                 for look_up in self._look_ups:
                     look_up.cancel()
                 with contextlib.suppress(Exception):
-                    async with asyncio.timeout(3):
+                    async with asyncio.timeout(2):
                         await producer.stop()
             await asyncio.sleep(jittered(attempt))
 

@@ -33,7 +33,7 @@ log = get_logger("milepost.worker")
 
 BEAT_EVERY_S = 3.0
 PUMP_EVERY_S = 0.02
-FLUSH_AT_STOP_S = 5.0
+FLUSH_AT_STOP_S = 3.0
 
 
 class Worker:
