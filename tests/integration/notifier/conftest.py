@@ -1,4 +1,4 @@
-"""A real Redis and an edge; Postgres is a dictionary."""
+"""A Redis of its own, for it is stopped; the shared Postgres; and an edge."""
 
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,10 @@ from redis.asyncio import Redis
 from milepost.live import Snapshots, connect
 from milepost.runtime.lifecycle import background
 from milepost.runtime.settings import Settings
+from milepost.store import migrate, open_pool
+from milepost.store.connection import Pool
 from milepost_notifier.edge import Edge
+from tests.conftest import MakeSettings
 from tests.integration.notifier.acting import KEY, Postgres, Server
 
 
@@ -59,9 +62,18 @@ def snapshots(redis: Redis) -> Snapshots:
     return Snapshots(redis)
 
 
+@pytest.fixture(scope="session")
+async def pool(fresh: MakeSettings) -> AsyncIterator[Pool]:
+    made = await fresh()
+    await migrate(made)
+    opened = await open_pool(made, "test")
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
-def postgres() -> Postgres:
-    return Postgres()
+def postgres(pool: Pool) -> Postgres:
+    return Postgres(pool)
 
 
 @asynccontextmanager
