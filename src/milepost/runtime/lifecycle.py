@@ -69,22 +69,37 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]]) -> None:
         try:
             await body()
             attempt = 0
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            attempt = 0 if loop.time() - began > 30 else attempt + 1
-            log.warning("loop failed, will be started again", loop=name, error=repr(error), attempt=attempt)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a loop that dies silently is the worst
+            if not _cancelled():
+                attempt = 0 if loop.time() - began > 30 else attempt + 1
+                log.warning("loop failed, will be started again", loop=name, error=repr(error), attempt=attempt)
+        if _cancelled():
+            raise asyncio.CancelledError
         await asyncio.sleep(jittered(attempt))
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled this task, also when a library swallowed that (aiokafka's clients do, in stop)."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager
 async def background(*bodies: tuple[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
-    """Keep named loops running while the block runs; cancel them and wait for their end after it."""
-    tasks = [asyncio.create_task(keep_running(name, body), name=name) for name, body in bodies]
+    """Keep named loops running while the block runs; cancel them and wait for their end after it.
+
+    A loop that does not end is cancelled again every second, and left alone after five.
+    """
+    tasks = {asyncio.create_task(keep_running(name, body), name=name) for name, body in bodies}
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = tasks
+        for _ in range(5):
+            for task in left:
+                task.cancel()
+            if not left:
+                break
+            _, left = await asyncio.wait(left, timeout=1.0)
+        if left:
+            log.warning("loops did not end and are left alone", loops=sorted(task.get_name() for task in left))
