@@ -47,11 +47,6 @@ class Intake:
         self._idle = True
         self._closed = False
 
-    @property
-    def connected(self) -> bool:
-        """Whether work topics are being read."""
-        return self._reader.connected
-
     def close(self) -> None:
         """Claim nothing more, from now on."""
         self._closed = True

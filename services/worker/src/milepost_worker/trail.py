@@ -65,10 +65,8 @@ class Trail:
         self._meter = RateMeter()
         self._merged = 0
         self._closed = False
-        self.progress: dict[str, Any] | None = None
-        """The last progress, as the task shows it."""
         self.progress_json: str | None = None
-        """The same as JSON text."""
+        """The last progress as the task shows it, as JSON text; None before the first."""
 
     @property
     def sent(self) -> int:
@@ -99,7 +97,7 @@ class Trail:
         except (TypeError, ValueError, OverflowError) as error:
             log.warning("progress that cannot be shown was left out", error=str(error))
             return
-        self.progress, self.progress_json = progress, text
+        self.progress_json = text
         if self._waiting and self._waiting[-1][0] is EventKind.PROGRESS:
             self._waiting.pop()
         self._waiting.append((EventKind.PROGRESS, {"progress": progress}))
