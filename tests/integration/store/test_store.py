@@ -295,12 +295,10 @@ async def test_a_pool_whose_connections_were_cut_goes_on(store: Store, pool: Poo
     database = await pool.fetchval("select current_database()")
     admin = await asyncpg.connect(stack.postgres.admin_url)
     try:
-        cut = [
-            row[0]
-            for row in await admin.fetch(
-                "select pid from pg_stat_activity where datname = $1 and pg_terminate_backend(pid)", database
-            )
-        ]
+        rows = await admin.fetch(
+            "select pid, pg_terminate_backend(pid) from pg_stat_activity where datname = $1", database
+        )
+        cut = [row["pid"] for row in rows]
         assert cut
 
         async def gone() -> bool:
