@@ -1,6 +1,6 @@
 """Names and settings of the topics."""
 
-import contextlib
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyE
 
 from milepost.errors import Unavailable
 from milepost.log.connection import connection
+from milepost.log.ending import end
 from milepost.runtime.settings import Settings
 from milepost_schemas.task import Priority
 
@@ -51,6 +52,8 @@ class Topics:
         return f"{self.prefix}.control"
 
 
+ANSWER_S = 30.0
+"""Looking and making is given up after it."""
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -86,11 +89,12 @@ async def ensure_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
     ]
     admin: Any = AIOKafkaAdminClient(**connection(settings))
     try:
-        await admin.start()
-        existing = set(await admin.list_topics())
-        missing = [topic for topic in wanted if topic.name not in existing]
-        if missing:
-            response = await admin.create_topics(missing)
+        async with asyncio.timeout(ANSWER_S):
+            await admin.start()
+            existing = set(await admin.list_topics())
+            missing = [topic for topic in wanted if topic.name not in existing]
+            response = await admin.create_topics(missing) if missing else None
+        if response is not None:
             for name, code, *_ in response.topic_errors:
                 # Two processes may make the same topic at once: both are right.
                 if code not in {0, TopicAlreadyExistsError.errno}:
@@ -99,5 +103,4 @@ async def ensure_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
     except (KafkaError, OSError, IncompatibleBrokerVersion) as error:
         raise Unavailable(f"Kafka at {settings.kafka_bootstrap} does not answer: {error!r}. Is it running?") from error
     finally:
-        with contextlib.suppress(Exception):
-            await admin.close()
+        await end(admin)

@@ -1,7 +1,6 @@
 """A Kafka producer that is rebuilt when the broker was away, and never blocks its callers."""
 
 import asyncio
-import contextlib
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from milepost.log.connection import connection
+from milepost.log.ending import end
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
@@ -128,9 +128,7 @@ class Writer:
                 self._connected = False
                 for look_up in self._look_ups:
                     look_up.cancel()
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(2):
-                        await producer.stop()
+                await end(producer)
             await asyncio.sleep(jittered(attempt))
 
     async def _pump(self, producer: Any) -> None:

@@ -1,0 +1,105 @@
+"""A network that fails: a TCP proxy which holds back, cuts or swallows what goes through it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_CHUNK = 64 * 1024
+
+
+class Proxy:
+    """Listens on a port of its own and passes bytes to a server until told otherwise."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.port = 0
+        self.accepted = 0
+        """Connections taken so far."""
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter | None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self) -> None:
+        """Take connections, from the first call on always on the same port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Take no more connections and cut those there are, as a host does whose server died."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.cut()
+
+    def stall(self) -> None:
+        """Hold everything back, on connections there are and on new ones: no byte, no end, as after a network cut."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Let everything pass again, first what was held back."""
+        self._flows.set()
+
+    def cut(self) -> None:
+        """Reset every connection there is."""
+        for pair in list(self._pairs):
+            for end in pair:
+                if end is not None:
+                    end.transport.abort()
+
+    async def stop(self) -> None:
+        """End all of it."""
+        await self.refuse()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        alone = (writer, None)
+        self._pairs.add(alone)
+        try:
+            await self._flows.wait()
+            there, back = await asyncio.open_connection(*self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        finally:
+            self._pairs.discard(alone)
+            self._tasks.discard(task)
+        pair = (writer, back)
+        self._pairs.add(pair)
+        self._tasks.add(task)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, back))
+                group.create_task(self._pass(there, writer))
+        finally:
+            self._pairs.discard(pair)
+            self._tasks.discard(task)
+            for end in pair:
+                end.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+
+@asynccontextmanager
+async def proxy_to(port: int, host: str = "127.0.0.1") -> AsyncIterator[Proxy]:
+    """Run a proxy before a server."""
+    proxy = Proxy(host, port)
+    await proxy.listen()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
