@@ -5,6 +5,7 @@ from milepost import Client, Context, Permanent, RetryAfter, task
 
 from typing import TYPE_CHECKING, Any
 
+from milepost.domain.retry import RetryPolicy
 from milepost.errors import (
     Cancelled,
     MilepostError,
@@ -29,6 +30,7 @@ __all__ = [
     "Permanent",
     "Refused",
     "RetryAfter",
+    "RetryPolicy",
     "Run",
     "TaskFailed",
     "Unreachable",

@@ -117,6 +117,13 @@ class SubmitTask(Request):
     delay: float | None = Field(default=None, ge=0, le=366 * 86400, description="Not before so many seconds.")
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     timeout: float | None = Field(default=None, gt=0, le=30 * 86400, description="Seconds one attempt may take.")
+    total_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        le=366 * 86400,
+        description="Seconds until it must have ended, over all attempts and the waits between them; counted from the "
+        "submission, or from run_at or delay if it has one.",
+    )
     expires_in: float | None = Field(
         default=None, gt=0, le=366 * 86400, description="Seconds after which it is not worth starting."
     )
@@ -128,6 +135,8 @@ class SubmitTask(Request):
     def _one_start(self) -> "SubmitTask":
         if self.run_at is not None and self.delay is not None:
             raise ValueError("give run_at or delay, not both")
+        if self.delay is not None and self.expires_in is not None and self.expires_in <= self.delay:
+            raise ValueError("expires_in is over before delay is: the task could never start")
         return self
 
 

@@ -15,6 +15,9 @@ class TypeInfo(Contract):
     queue: str
     max_attempts: int
     timeout: float | None = Field(default=None, description="Seconds one attempt may take; null: no limit.")
+    total_timeout: float | None = Field(
+        default=None, description="Seconds all attempts may take, waits included; null: no limit."
+    )
     isolation: str = "inline"
     description: str | None = None
     payload_schema: dict[str, Any] = Field(default_factory=dict, description="JSON Schema 2020-12.")

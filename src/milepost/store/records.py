@@ -33,6 +33,7 @@ class NewTask:
     run_at: datetime | None = None
     delay: float | None = None
     expires_in: float | None = None
+    total_timeout_s: float | None = None
 
 
 class Submitted(NamedTuple):
@@ -76,6 +77,8 @@ class Claimed:
     traceparent: str | None
     started_at: datetime
     created_at: datetime
+    left_s: float | None = None
+    """Seconds from the claim to the end of the task's total time, by the database's clock; None: without end."""
 
     @property
     def held(self) -> Held:

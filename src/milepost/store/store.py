@@ -90,7 +90,7 @@ class Store:
             (
                 t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
                 t.labels, t.key, t.parent_id, t.root_id or t.id, t.traceparent, t.idempotency_key, t.fingerprint,
-                t.run_at, t.delay, t.expires_in,
+                t.run_at, t.delay, t.expires_in, t.total_timeout_s,
             )
             for t in ordered
         )  # fmt: skip
@@ -232,6 +232,7 @@ class Store:
                 t.type, t.queue, t.max_attempts, t.timeout, t.isolation, t.description,
                 orjson.dumps(t.payload_schema).decode(),
                 None if t.result_schema is None else orjson.dumps(t.result_schema).decode(),
+                t.total_timeout,
             )
             for t in sorted(types, key=lambda t: t.type)
         )  # fmt: skip
@@ -245,6 +246,7 @@ class Store:
                 queue=row["queue"],
                 max_attempts=row["max_attempts"],
                 timeout=row["timeout_s"],
+                total_timeout=row["total_timeout_s"],
                 isolation=row["isolation"],
                 description=row["description"],
                 payload_schema=orjson.loads(row["payload_schema"]),

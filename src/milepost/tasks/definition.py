@@ -1,14 +1,16 @@
 """`@task`: how a function becomes a task type."""
 
 import inspect
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 
+from milepost.domain.retry import RetryPolicy
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.context import Context
 from milepost_schemas.worker import TypeInfo
@@ -16,6 +18,7 @@ from milepost_schemas.worker import TypeInfo
 P = ParamSpec("P")
 R = TypeVar("R")
 Isolation = Literal["inline", "process"]
+DEFAULT_ATTEMPTS = 3
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -23,7 +26,11 @@ _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:
-    """A task type: its handler and how it is to be run. `timeout_s` None is no limit, `memory` is bytes."""
+    """A task type: its handler and how it is to be run.
+
+    `memory` is bytes, `cpu_s` seconds of processor time of one attempt; None is no limit. `retry` None leaves the waits
+    between attempts to the worker's settings.
+    """
 
     type: str
     handler: Callable[..., Any]
@@ -35,6 +42,9 @@ class TaskDefinition:
     payload: TypeAdapter[Any]
     result: TypeAdapter[Any]
     takes_payload: bool = True
+    cpu_s: int | None = None
+    total_timeout_s: float | None = None
+    retry: RetryPolicy | None = None
 
     @property
     def asynchronous(self) -> bool:
@@ -58,6 +68,7 @@ class TaskDefinition:
             queue=self.queue,
             max_attempts=self.max_attempts,
             timeout=self.timeout_s,
+            total_timeout=self.total_timeout_s,
             isolation=self.isolation,
             description=doc.partition("\n")[0] if doc else None,
             payload_schema=self.payload.json_schema(mode="validation"),
@@ -74,20 +85,41 @@ def _bytes(text: str | None) -> int | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _seconds(type_: str, name: str, value: timedelta | float | None) -> float | None:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise TaskDefinitionError(f"{type_}: {name} is {seconds:g} s; it must be more than nothing and have an end.")
+    return seconds
+
+
+def _policy(type_: str, retry: RetryPolicy | Sequence[timedelta | float] | None) -> RetryPolicy | None:
+    if retry is None or isinstance(retry, RetryPolicy):
+        return retry
+    try:
+        return RetryPolicy.after(retry)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TaskDefinitionError(f"{type_}: retry is a RetryPolicy or a list of seconds; {error}.") from error
+
+
 def task(
     type_: str,
     *,
     queue: str = "default",
-    max_attempts: int = 3,
+    max_attempts: int | None = None,
     timeout: timedelta | float | None = None,
+    total_timeout: timedelta | float | None = None,
+    retry: RetryPolicy | Sequence[timedelta | float] | None = None,
     isolation: Isolation = "inline",
     memory: str | None = None,
+    cpu: timedelta | float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a task type: `async def handler(ctx: Context, payload: Model) -> Result`.
 
     The payload parameter and the result are pydantic models (or anything a TypeAdapter takes); a handler without a
-    payload parameter takes no payload. Plain functions run in a thread. `timeout` bounds one attempt, in seconds or
-    as a timedelta. `isolation="process"` runs each attempt in a process of its own, which `memory` ("512MiB") bounds.
+    payload parameter takes no payload. Plain functions run in a thread. `timeout` bounds one attempt, `total_timeout`
+    all of them and the waits between; seconds or timedeltas. `retry` is a policy or a list of delays; without
+    `max_attempts` there are 3, or as many as a list of delays has room for. `isolation="process"` runs each attempt in
+    a process of its own, bounded by `memory` ("512MiB") and `cpu` (seconds of processor time, rounded up).
     The function itself stays as it is and can be called in a test. Raises TaskDefinitionError.
     """
     from milepost.tasks.registry import registry
@@ -96,14 +128,18 @@ def task(
         raise TaskDefinitionError(f"{type_!r} cannot name a task: letters, digits, '.', '_' and '-', up to 100.")
     if not _NAME.match(queue):
         raise TaskDefinitionError(f"{queue!r} cannot name a queue: letters, digits, '.', '_' and '-', up to 100.")
+    policy = _policy(type_, retry)
+    if max_attempts is None:
+        max_attempts = len(policy.delays) + 1 if policy is not None and policy.delays else DEFAULT_ATTEMPTS
     if max_attempts < 1:
         raise TaskDefinitionError(f"{type_}: max_attempts is {max_attempts}; a task runs at least once.")
     memory_bytes = _bytes(memory)
-    if memory_bytes is not None and isolation != "process":
-        raise TaskDefinitionError(f"{type_}: memory can only be limited with isolation='process'.")
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if seconds is not None and seconds <= 0:
-        raise TaskDefinitionError(f"{type_}: timeout is {seconds:g} s; it must be more than nothing.")
+    for name, limit in (("memory", memory_bytes), ("cpu", cpu)):
+        if limit is not None and isolation != "process":
+            raise TaskDefinitionError(f"{type_}: {name} can only be limited with isolation='process'.")
+    cpu_s = _seconds(type_, "cpu", cpu)
+    timeout_s = _seconds(type_, "timeout", timeout)
+    total_timeout_s = _seconds(type_, "total_timeout", total_timeout)
 
     def define(handler: Callable[P, R]) -> Callable[P, R]:
         payload, result = _types(type_, handler)
@@ -113,12 +149,15 @@ def task(
                 handler=handler,
                 queue=queue,
                 max_attempts=max_attempts,
-                timeout_s=seconds,
+                timeout_s=timeout_s,
                 isolation=isolation,
                 memory=memory_bytes,
                 payload=TypeAdapter(_Nothing if payload is None else payload),
                 result=TypeAdapter(result),
                 takes_payload=payload is not None,
+                cpu_s=None if cpu_s is None else math.ceil(cpu_s),
+                total_timeout_s=total_timeout_s,
+                retry=policy,
             )
         )
         return handler

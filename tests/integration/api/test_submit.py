@@ -32,11 +32,18 @@ async def test_a_task_is_accepted_with_the_defaults_of_its_type(api: Api, store:
 
 
 async def test_what_the_caller_says_wins_over_the_type(api: Api, store: Store) -> None:
-    task = (await api.submit(queue="other", max_attempts=9, timeout=5, expires_in=100)).json
+    task = (await api.submit(queue="other", max_attempts=9, timeout=5, expires_in=100, total_timeout=200)).json
     row = await store.get("default", UUID(task["id"]))
     assert row is not None
     assert (row["queue"], row["max_attempts"], row["timeout_s"]) == ("other", 9, 5.0)
     assert row["expires_at"] - row["created_at"] == timedelta(seconds=100)
+    assert row["deadline_at"] - row["created_at"] == timedelta(seconds=200)
+
+
+async def test_a_task_that_could_never_start_is_refused(api: Api) -> None:
+    answer = await api.submit(delay=60, expires_in=30)
+    assert answer.status == 422
+    assert "could never start" in str(answer.json)
 
 
 async def test_a_delayed_task_is_scheduled(api: Api) -> None:

@@ -1,11 +1,13 @@
 """What a caller sent becomes a task, or rows that say what is wrong."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from milepost_api.problems import Refusal
-from milepost_api.submission import fingerprint_of, read_key, read_members
+from milepost_api.submission import fingerprint_of, new_task, read_key, read_members
+from milepost_schemas import TypeInfo
 
 
 def test_the_payload_stays_what_was_sent() -> None:
@@ -39,3 +41,18 @@ def test_a_key_is_printable_ascii(key: Any) -> None:
     with pytest.raises(Refusal):
         read_key(key)
     assert read_key("x" * 255) == "x" * 255
+
+
+@pytest.mark.parametrize(("said", "stored"), [({"total_timeout": 30}, 30), ({}, 90)])
+def test_the_total_time_is_the_callers_or_else_the_types(said: dict[str, Any], stored: float) -> None:
+    asked, payload = read_members({"type": "a", **said})
+    info = TypeInfo(type="a", queue="q", max_attempts=1, total_timeout=90)
+    made = new_task(UUID(int=1), "default", asked, payload, info, root=None, traceparent="", key=None, fingerprint=None)
+    assert made.total_timeout_s == stored
+
+
+def test_a_task_that_would_expire_before_it_may_start_is_refused() -> None:
+    with pytest.raises(Refusal) as refusal:
+        read_members({"type": "a", "delay": 60, "expires_in": 60})
+    assert refusal.value.rows is not None
+    assert "could never start" in str(refusal.value.rows)

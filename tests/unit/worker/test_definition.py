@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import BaseModel
 
-from milepost import Context, task
+from milepost import Context, RetryPolicy, task
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.registry import load, registry
 
@@ -46,6 +46,26 @@ def test_a_definition_announces_schemas_and_defaults() -> None:
     assert definition.asynchronous
 
 
+def test_a_schedule_of_delays_says_how_many_attempts_there_are_unless_told_otherwise() -> None:
+    @task("x.scheduled", retry=[1, 10, timedelta(minutes=5)])
+    def scheduled(_ctx: Context) -> None: ...
+
+    @task("x.more", retry=[1, 10], max_attempts=9)
+    def more(_ctx: Context) -> None: ...
+
+    @task(
+        "x.policy", retry=RetryPolicy(base=5, give_up_on=(ValueError,)), total_timeout=60, cpu=1.5, isolation="process"
+    )
+    def policy(_ctx: Context) -> None: ...
+
+    found = {name: registry.get(f"x.{name}") for name in ("scheduled", "more", "policy")}
+    assert [d and d.max_attempts for d in found.values()] == [4, 9, 3]
+    assert found["scheduled"] is not None
+    assert found["scheduled"].retry == RetryPolicy(delays=(1.0, 10.0, 300.0))
+    assert found["policy"] is not None
+    assert (found["policy"].info().total_timeout, found["policy"].cpu_s) == (60, 2)
+
+
 def test_the_function_stays_callable() -> None:
     @task("x.plain")
     def plain(_ctx: Context, order: Order) -> int:
@@ -71,6 +91,12 @@ def test_a_handler_without_payload_refuses_one() -> None:
         ({"memory": "lots"}, "512MiB"),
         ({"memory": "64MiB"}, "isolation='process'"),
         ({"timeout": 0.0}, "more than nothing"),
+        ({"total_timeout": timedelta(0)}, "total_timeout is 0 s"),
+        ({"cpu": 5}, "cpu can only be limited with isolation='process'"),
+        ({"cpu": -1, "isolation": "process"}, "more than nothing"),
+        ({"retry": []}, "at least one delay"),
+        ({"retry": [1, -1]}, "each of delays"),
+        ({"retry": 5}, "RetryPolicy or a list"),
         ({"queue": "no spaces"}, "cannot name a queue"),
     ],
 )

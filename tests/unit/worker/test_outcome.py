@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from milepost import Permanent, RetryAfter
-from milepost_worker.outcome import DELAY_MOST_S, MESSAGE_CHARS, TRACEBACK_CHARS, clean, failure
+from milepost import Permanent, RetryAfter, RetryPolicy
+from milepost_worker.outcome import DELAY_MOST_S, MESSAGE_CHARS, TRACEBACK_CHARS, clean, failure, out_of_time
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,21 @@ def test_any_delay_a_handler_asks_for_is_one_the_database_takes(asked: Any, dela
 def test_a_permanent_error_is_not_retryable() -> None:
     assert not failure(Permanent("no")).error.retryable
     assert failure(ValueError("no")).error.retryable
+
+
+def test_an_error_the_policy_gives_up_on_is_not_retryable() -> None:
+    policy = RetryPolicy(give_up_on=(LookupError,))
+    assert not failure(KeyError("no"), policy).error.retryable
+    assert failure(ValueError("no"), policy).error.retryable
+
+
+def test_an_error_with_no_time_left_for_another_attempt_keeps_what_was_said() -> None:
+    error = out_of_time(failure(ValueError("no")).error)
+    assert error.type == "TotalTimeout"
+    assert "ValueError: no" in error.message
+    assert not error.retryable
+    assert error.traceback
+    assert out_of_time(error) == error
 
 
 def test_messages_are_bounded_text_that_postgres_takes() -> None:

@@ -86,4 +86,5 @@ def new_task(
         run_at=asked.run_at,
         delay=asked.delay,
         expires_in=asked.expires_in,
+        total_timeout_s=asked.total_timeout if asked.total_timeout is not None else info.total_timeout,
     )

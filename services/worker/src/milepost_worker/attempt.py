@@ -19,7 +19,7 @@ from milepost_schemas import EventKind
 from milepost_worker.execution.inline import CoroutineJob, ThreadJob
 from milepost_worker.execution.job import Job
 from milepost_worker.execution.process import Progress
-from milepost_worker.outcome import Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
+from milepost_worker.outcome import TOTAL_TIMEOUT, Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
 from milepost_worker.trail import EventSink, Trail
 
 log = get_logger("milepost.worker.attempt")
@@ -60,6 +60,8 @@ class Attempt:
         self._runners = runners
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
+        self.deadline = None if claimed.left_s is None else self.began + claimed.left_s
+        """When the task's total time is over, by the loop's clock; None: never."""
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
         self.reason: StopReason | None = None
@@ -158,7 +160,8 @@ class Attempt:
         finished = job.finished
         # One future for all three ways this can end: asyncio.wait costs more than a short handler does.
         finished.add_done_callback(self._wake)
-        timer = None if self.timeout_s is None else self._loop.call_later(self.timeout_s, self._wake)
+        ends_at = self._ends_at()
+        timer = None if ends_at is None else self._loop.call_at(ends_at, self._wake)
         await self._over
         if timer is not None:
             timer.cancel()
@@ -176,7 +179,7 @@ class Attempt:
         self._flush_last()
         match self.reason:
             case None:
-                return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
+                return self._too_late()
             case StopReason.CANCELLED:
                 return Stopped()
             case StopReason.RELEASED if finished.done() and not finished.cancelled():
@@ -184,6 +187,19 @@ class Attempt:
                 outcome = finished.result()
                 return outcome if isinstance(outcome, Succeeded) else Dropped()
         return Dropped()
+
+    def _ends_at(self) -> float | None:
+        """Return when the attempt's own time or the task's total time is over, whichever comes first; None: never."""
+        if self.timeout_s is None:
+            return self.deadline
+        own = self.began + self.timeout_s
+        return own if self.deadline is None else min(own, self.deadline)
+
+    def _too_late(self) -> Outcome:
+        if self.deadline is not None and self._ends_at() == self.deadline:
+            why = f"Attempt {self.claimed.attempt} was stopped because the task's total_timeout was over."
+            return ended(TOTAL_TIMEOUT, why, retryable=False)
+        return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
 
     def _flush_last(self) -> None:
         """Put the last progress into the trail now: what a thread hands over comes a turn of the loop too late."""

@@ -8,12 +8,14 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from milepost.domain.retry import LONGEST_S, RetryPolicy
 from milepost.errors import Permanent, RetryAfter
 from milepost_schemas import TaskError
 
 MESSAGE_CHARS = 2_000
 TRACEBACK_CHARS = 4_000
-DELAY_MOST_S = 366 * 86_400.0
+TOTAL_TIMEOUT = "TotalTimeout"
+DELAY_MOST_S = LONGEST_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,14 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def failure(error: BaseException) -> Failed:
-    """Return what a handler's exception means."""
+def failure(error: BaseException, policy: RetryPolicy | None = None) -> Failed:
+    """Return what a handler's exception means; `policy` names those that no other attempt follows."""
     lines = "".join(traceback.format_exception(error))
     return Failed(
         TaskError(
             type=type(error).__name__,
             message=clean(str(error) or type(error).__name__, MESSAGE_CHARS),
-            retryable=not isinstance(error, Permanent),
+            retryable=not isinstance(error, Permanent) and not (policy is not None and policy.gives_up_on(error)),
             traceback=clean(lines[-TRACEBACK_CHARS:], TRACEBACK_CHARS),
         ),
         _delay(error.delay) if isinstance(error, RetryAfter) else None,
@@ -83,6 +85,15 @@ def refused_payload(error: ValidationError) -> Failed:
 def ended(kind: str, message: str, *, retryable: bool = True) -> Failed:
     """Return a failure that Milepost itself states, such as a time-out."""
     return Failed(TaskError(type=kind, message=message, retryable=retryable))
+
+
+def out_of_time(error: TaskError) -> TaskError:
+    """Return the error of a task that has attempts left but no time for them; what the last one said is kept."""
+    if error.type == TOTAL_TIMEOUT:
+        return error
+    why = "The next attempt would start after total_timeout is over, so there is none. The last failed with"
+    message = clean(f"{why} {error.type}: {error.message}", MESSAGE_CHARS)
+    return error.model_copy(update={"type": TOTAL_TIMEOUT, "message": message, "retryable": False})
 
 
 def error_json(error: TaskError) -> str:

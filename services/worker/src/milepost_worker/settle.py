@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from milepost.announce import TERMINAL_KINDS, Announcer
-from milepost.domain.retry import RetryPolicy, after_failure
+from milepost.domain.retry import End, RetryPolicy, after_failure
 from milepost.errors import Unavailable
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import jittered
@@ -20,7 +20,7 @@ from milepost.store.records import PRIORITY_NAMES
 from milepost.store.view import inline_result
 from milepost_schemas import EventKind, TaskState
 from milepost_worker.attempt import Attempt
-from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, error_json
+from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, error_json, out_of_time
 
 log = get_logger("milepost.worker.settle")
 
@@ -59,15 +59,18 @@ class Settler:
                 self._ended(attempt, await self._persist(self._finish, stopped), patch, {})
             case Failed(error, asked):
                 claimed = attempt.claimed
+                policy = attempt.definition.retry or self._policy
                 verdict = after_failure(
-                    self._policy,
+                    policy,
                     attempt=claimed.attempt,
                     max_attempts=claimed.max_attempts,
-                    permanent=not error.retryable,
+                    permanent=not error.retryable or policy.gives_up_on(error.type),
                     asked_delay=asked,
                     chance=random.random(),  # noqa: S311 - spread, not secrecy
+                    now=asyncio.get_running_loop().time(),
+                    deadline=attempt.deadline,
                 )
-                text = error_json(error)
+                text = error_json(out_of_time(error) if verdict.end is End.TIME else error)
                 data = {"error": orjson.Fragment(text)}
                 log.info("attempt failed", error_type=error.type, error=error.message[:200], retry_in=verdict.delay)
                 if verdict.delay is None:

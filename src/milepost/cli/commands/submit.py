@@ -29,6 +29,8 @@ from milepost_schemas.task import Priority, TaskState
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
 @click.option("--max-attempts", type=click.IntRange(1))
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds one attempt may take.")
+@click.option("--total-timeout", type=click.FloatRange(0, min_open=True), help="Seconds all attempts may take.")
+@click.option("--expires-in", type=click.FloatRange(0, min_open=True), help="Seconds after which not to start it.")
 @json_option
 def submit(
     type_: str,

@@ -11,7 +11,15 @@ moved as (
     update milepost.tasks as t
     set state = 'failed', epoch = t.epoch + 1, seq = 0, finished_at = now(),
         error = json_build_object(
-            'type', 'Expired', 'message', 'The task did not start before expires_in was over.', 'retryable', false
+            'type', case when t.deadline_at <= now() then 'TotalTimeout' else 'Expired' end,
+            'message', concat(
+                case when t.attempt = 0 then 'The task' else format('Attempt %s', t.attempt + 1) end,
+                ' did not start before ',
+                case when t.deadline_at <= now() then 'total_timeout' else 'expires_in' end,
+                ' was over.',
+                ' The attempt before failed with ' || (t.error ->> 'type') || ': ' || (t.error ->> 'message')
+            ),
+            'retryable', false
         )
     from late
     where t.id = late.id

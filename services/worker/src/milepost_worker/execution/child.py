@@ -114,7 +114,7 @@ def _run(
     except asyncio.CancelledError:
         return ended("Cancelled", "The handler was cancelled.")
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, also SystemExit
-        return failure(error)
+        return failure(error, definition.retry)
     return encode_result(definition, value)
 
 

@@ -38,7 +38,7 @@ class CoroutineJob:
         except asyncio.CancelledError:
             return ended("Cancelled", "The handler was cancelled.")
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
-            return failure(error)
+            return failure(error, self._definition.retry)
         return encode_result(self._definition, value)
 
     def ask_to_stop(self) -> None:
@@ -67,7 +67,7 @@ class ThreadJob:
         try:
             outcome = encode_result(definition, definition.handler(*arguments))
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
-            outcome = failure(error)
+            outcome = failure(error, definition.retry)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, outcome)
 
