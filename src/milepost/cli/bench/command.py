@@ -25,8 +25,9 @@ _SETTINGS: Final = {
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only these (default: all); see below.")
 @click.option("--scale", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="Times the tasks.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
+@click.option("--audit", is_flag=True, help="Afterwards check that nothing was lost or doubled; see below.")
 @json_option
-def bench(names: tuple[str, ...], scale: float, workers: int, as_json: bool) -> int:
+def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, as_json: bool) -> int:
     r"""Put the main job under load on servers of its own, and print what was measured.
 
     \b
@@ -36,7 +37,11 @@ def bench(names: tuple[str, ...], scale: float, workers: int, as_json: bool) -> 
     latency    100 tasks a second, evenly
 
     Every task is watched over one WebSocket, and its result read from Postgres.
+
+    --audit compares every row, every record on every topic and every frame with each other, names what does not fit,
+    and exits with status 1 then. It has Postgres keep a journal of all moves, which costs a little of the speed.
     """
+    from milepost.cli.bench.audited import Audited
     from milepost.cli.bench.scenarios import SCENARIOS, Target, run
 
     unknown = sorted(set(names) - set(SCENARIOS))
@@ -47,16 +52,23 @@ def bench(names: tuple[str, ...], scale: float, workers: int, as_json: bool) -> 
         plan = stand.plan
         servers = stand.servers
         target = Target(plan.url, plan.stream_url, plan.key, servers["MILEPOST_DATABASE_URL"], plan.home / "run")
+        audited = await Audited.begin(servers) if audit else None
+        record = None if audited is None else audited.record
         narrator.say("warming up")
-        await run(target, replace(SCENARIOS["single"], tasks=200))
+        await run(target, replace(SCENARIOS["single"], tasks=200), record=record)
         for name in names or SCENARIOS:
             scenario = SCENARIOS[name]
-            figures = await run(target, replace(scenario, tasks=max(100, int(scenario.tasks * scale))))
+            tasks = max(100, int(scenario.tasks * scale))
+            figures = await run(target, replace(scenario, tasks=tasks), record=record)
             if as_json:
                 click.echo(orjson.dumps(asdict(figures)))
             else:
                 _show(figures)
-        return Exit.DONE
+        if audited is None:
+            return Exit.DONE
+        verdict = await audited.verdict()
+        click.echo("\n" + verdict.text(), err=as_json)
+        return Exit.DONE if verdict.good else Exit.FAILED
 
     with tempfile.TemporaryDirectory(prefix="milepost-bench-", ignore_cleanup_errors=True) as home:
         os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(Path(home))})

@@ -12,6 +12,8 @@ import aiohttp
 import asyncpg
 import orjson
 
+from milepost.audit.facts import Record
+from milepost.audit.frames import Frames
 from milepost.cli.bench import cpu
 from milepost.cli.bench.http import Connection
 from milepost.cli.bench.watcher import Watcher
@@ -73,13 +75,18 @@ def _percentiles(values: list[float]) -> tuple[float, float, float]:
     return tuple(round(cuts[n] * 1000, 1) for n in (49, 94, 98))  # type: ignore[return-value]
 
 
-async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0) -> Figures:
-    """Submit, watch over one WebSocket, read the results from Postgres. Raises MilepostError if a task is missing."""
+async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0, record: Record | None = None) -> Figures:
+    """Submit, watch over one WebSocket, read the results from Postgres. Raises MilepostError if a task is missing.
+
+    What was accepted and shown is noted in `record`, for an audit.
+    """
     loop = asyncio.get_running_loop()
     submitted: dict[str, float] = {}
     connections = [await Connection.open(target.url, target.key) for _ in range(scenario.connections)]
     async with aiohttp.ClientSession() as session:
         watcher = await Watcher.open(session, target.stream_url, target.key)
+        if record is not None:
+            watcher.audited = Frames(record, scenario.name)
         reading = asyncio.create_task(watcher.run())
         before, own_before, began = cpu.used(target.run), cpu.own(), loop.time()
         to_watch: asyncio.Queue[list[str] | None] = asyncio.Queue()
@@ -94,6 +101,8 @@ async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0) -> 
             at = loop.time()
             ids = await _submit(connection, scenario, count)
             submitted.update(dict.fromkeys(ids, at))
+            if record is not None:
+                record.answered_all(ids)
             to_watch.put_nowait(ids)
 
         await _paced(scenario, connections, submit) if scenario.rate else await _closed(scenario, connections, submit)

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from milepost.audit.frames import Frames
 from milepost_schemas.frames import SUBPROTOCOL
 
 
@@ -22,6 +23,7 @@ class Watcher:
         self.ended: dict[str, float] = {}
         self.states: dict[str, str] = {}
         self.frames = 0
+        self.audited: Frames | None = None
         self._changed = asyncio.Event()
 
     @classmethod
@@ -41,6 +43,8 @@ class Watcher:
             await self._room.acquire()
             self._next += 1
             self._ids[self._next] = task
+            if self.audited is not None:
+                self.audited.subscribed(self._next, task)
             await self._socket.send_str(f'{{"t":"sub","id":{self._next},"task":"{task}"}}')
 
     async def run(self) -> None:
@@ -48,6 +52,8 @@ class Watcher:
         async for message in self._socket:
             frame: dict[str, Any] = orjson.loads(message.data)
             self.frames += 1
+            if self.audited is not None:
+                self.audited.got(frame)
             match frame["t"]:
                 case "end":
                     task = self._ids.pop(frame["id"])

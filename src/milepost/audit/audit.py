@@ -1,0 +1,61 @@
+"""One audit, from collecting to the verdict."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+
+from milepost.audit.facts import Facts, Place, Record
+from milepost.audit.finding import Finding, Verdict
+from milepost.audit.in_frames import check_frames
+from milepost.audit.in_log import check_log
+from milepost.audit.in_store import check_store
+from milepost.audit.read_log import read_log
+from milepost.audit.read_store import drained, read_store
+from milepost.runtime.settings import Settings
+
+AGAIN_S = 5.0
+"""A record may be on its way to Kafka when the rows are at rest already; what is missing is looked for once more."""
+
+
+def check(facts: Facts, record: Record) -> Verdict:
+    """Return what is wrong with the facts. Pure."""
+    findings: list[Finding] = [*check_store(facts, record), *check_log(facts), *check_frames(facts, record)]
+    counts = Counter(
+        {
+            "tasks": len(facts.tasks),
+            "accepted": len(record.accepted),
+            "moves": sum(map(len, (facts.moves or {}).values())),
+            "events": sum(map(len, facts.events.values())),
+            "completions": sum(map(len, facts.completions.values())),
+            "hints": sum(map(len, facts.hints.values())),
+            "watches": len(record.watches),
+            "frames": sum(len(watch.frames) for watch in record.watches),
+        }
+    )
+    return Verdict(sorted(findings, key=lambda finding: (finding.invariant, str(finding.task))), counts)
+
+
+async def audit(
+    settings: Settings,
+    record: Record,
+    *,
+    within_s: float = 30.0,
+    ignoring: Collection[Place] = (),
+    only_ours: bool = True,
+) -> tuple[Verdict, Facts]:
+    """Wait until what was accepted is done with, collect everything, check it.
+
+    `within_s` bounds the backlog (invariant 9). Call it when all faults are healed and watchers had their time.
+    Raises Unavailable if Postgres or Kafka is away.
+    """
+    url = settings.database_url.get_secret_value()
+    drained_s = await drained(url, record.accepted, within_s)
+    for last in (False, True):
+        facts = Facts(drained_s=drained_s, bound_s=within_s, only_ours=only_ours)
+        await read_store(url, facts)
+        await read_log(settings, facts, ignoring)
+        verdict = check(facts, record)
+        if verdict.good or last:
+            break
+        await asyncio.sleep(AGAIN_S)
+    return verdict, facts

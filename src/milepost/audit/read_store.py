@@ -1,0 +1,115 @@
+"""Collects what Postgres holds."""
+
+import asyncio
+from collections.abc import Collection
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from milepost.audit.facts import Facts, Move, PastAttempt, TaskRow, digest
+from milepost.errors import Unavailable
+from milepost.store.connection import transient
+from milepost_schemas.task import RESULT_INLINE_BYTES
+
+_POLL_S = 0.25
+
+
+async def install_journal(database_url: str) -> None:
+    """Let the database note every move of a task from now on; see `journal.sql` for what that costs."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(files("milepost.audit").joinpath("journal.sql").read_text())
+    finally:
+        await connection.close()
+
+
+async def drained(database_url: str, accepted: Collection[UUID], within_s: float) -> float | None:
+    """Wait until no accepted task is open and no completion waits in the outbox.
+
+    Returns the seconds that took, None if it took longer than `within_s`. Postgres may be away meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        try:
+            left = await _open(database_url, accepted)
+        except Exception as error:
+            if not transient(error):
+                raise
+            left = 1
+        if left == 0:
+            return loop.time() - began
+        if loop.time() - began > within_s:
+            return None
+        await asyncio.sleep(_POLL_S)
+
+
+async def _open(database_url: str, accepted: Collection[UUID]) -> int:
+    connection = await asyncpg.connect(database_url, timeout=5)
+    try:
+        left: int = await connection.fetchval(
+            "select (select count(*) from milepost.outbox) + (select count(*) from milepost.tasks"
+            " where state not in ('succeeded', 'failed', 'cancelled') and id = any($1::uuid[]))",
+            list(accepted),
+            timeout=30,
+        )
+        return left
+    finally:
+        await connection.close(timeout=5)
+
+
+async def read_store(database_url: str, facts: Facts) -> None:
+    """Fill in rows, history, outbox and, if there is one, the journal, all as of one moment. Raises Unavailable."""
+    try:
+        connection = await asyncpg.connect(database_url, timeout=10)
+    except OSError as error:
+        raise Unavailable(f"Postgres did not answer ({error!r}), so nothing was audited. Is it running?") from error
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            async for row in connection.cursor(_TASKS, prefetch=5000):
+                task = _task(row)
+                facts.tasks[task.id] = task
+            async for row in connection.cursor("select task_id, epoch, attempt, outcome from milepost.attempts"):
+                facts.history.setdefault(_uuid(row[0]), []).append(PastAttempt(*row[1:]))
+            rows = await connection.fetch("select task_id, epoch from milepost.outbox")
+            facts.outbox = [(_uuid(row[0]), row[1]) for row in rows]
+            if await connection.fetchval("select to_regclass('milepost_audit.moves') is not null"):
+                facts.moves = {}
+                async for row in connection.cursor(_MOVES, prefetch=5000):
+                    facts.moves.setdefault(_uuid(row[0]), []).append(Move(*row[1:]))
+    finally:
+        await connection.close()
+
+
+_TASKS = (
+    "select id, tenant, state, epoch, seq, attempt, max_attempts, result::text, idempotency_key from milepost.tasks"
+)
+_MOVES = (
+    "select task_id, source, target, epoch_before, epoch, attempt_before, attempt, max_attempts, application"
+    " from milepost_audit.moves order by n"
+)
+
+
+def _task(row: Any) -> TaskRow:
+    text: str | None = row["result"]
+    value = None if text is None else orjson.loads(text)
+    return TaskRow(
+        id=_uuid(row["id"]),
+        tenant=row["tenant"],
+        state=row["state"],
+        epoch=row["epoch"],
+        seq=row["seq"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        result=None if value is None else digest(value),
+        key=row["idempotency_key"],
+        inline=text is None or len(text.encode()) < RESULT_INLINE_BYTES,
+    )
+
+
+def _uuid(value: Any) -> UUID:
+    # asyncpg's own subclass would not be the key another UUID finds.
+    return UUID(bytes=value.bytes)

@@ -1,0 +1,78 @@
+"""The auditor on real servers: it reads everything, and finds what is really wrong."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from milepost.audit import Record, audit
+from milepost.audit.facts import Place
+from milepost.audit.frames import Frames
+from milepost.audit.read_store import install_journal
+from milepost.client import Run
+from milepost.log.connection import connection
+from milepost.runtime.settings import Settings
+from tests.conftest import MakeSettings
+from tests.system import running
+
+pytestmark = [pytest.mark.stack]
+
+
+@asynccontextmanager
+async def _producer(settings: Settings) -> AsyncIterator[Any]:
+    producer = AIOKafkaProducer(**connection(settings))
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fresh: MakeSettings) -> None:
+    settings = await fresh()
+    record = Record()
+    async with running(settings) as system, system.client() as client:
+        url = settings.database_url.get_secret_value()
+        await install_journal(url)
+        tasks: list[dict[str, Any]] = [
+            {"type": "demo.echo", "payload": {"n": n}, "idempotency_key": f"k{n}"} for n in range(20)
+        ]
+        tasks += [{"type": "demo.count", "payload": {"to": 3, "delay": 0.05}, "idempotency_key": "count"}]
+        tasks += [{"type": "test.retry_after", "idempotency_key": "again"}, {"type": "test.permanent"}]
+        for task, run in zip(tasks, await client.submit_batch(tasks), strict=True):
+            assert isinstance(run, Run)
+            record.answered(run.id, task.get("idempotency_key"))
+        verdict, facts = await audit(settings, record, within_s=30)
+        assert verdict.good, verdict.text()
+        assert verdict.counts["tasks"] == verdict.counts["accepted"] == len(tasks)
+        assert verdict.counts["completions"] >= len(tasks)
+        assert verdict.counts["events"] >= 2 * len(tasks)
+        assert verdict.counts["hints"] >= len(tasks)
+        assert verdict.counts["moves"] >= 3 * len(tasks)
+
+        # What a client is told and Postgres does not have.
+        lost = uuid.uuid4()
+        record.answered(lost)
+        Frames(record, "client").subscribed(1, str(lost))
+        # A record of somebody else, and one of ours that a test forged and said so.
+        async with _producer(settings) as producer:
+            for value in (b"unknown", b"known"):
+                sent = await producer.send_and_wait(f"{settings.topic_prefix}.completions", value)
+        known = Place(sent.topic, sent.partition, sent.offset)
+        # A row changed behind everybody's back.
+        victim = next(iter(facts.tasks))
+        database = await asyncpg.connect(url)
+        await database.execute("update milepost.tasks set state = 'scheduled' where id = $1", victim)
+        await database.close()
+        verdict, _ = await audit(settings, record, within_s=0.1, ignoring=[known])
+    text = verdict.text()
+    assert not verdict.good
+    assert f"[1] Task {lost}: a client was told that it was accepted, and Postgres does not have it." in text
+    assert f"Task {lost}: client never saw its end" in text
+    assert text.count("cannot be read") == 1
+    assert f"[3] Task {victim}: " in text
+    assert "[9] the backlog was not worked off within 0.1 s." in text
