@@ -8,10 +8,14 @@ import asyncpg
 
 from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
+from milepost.store.hosts import Hosts
 
-Pool = asyncpg.Pool
 Connection = Any
 """asyncpg's Connection or the proxy its pool hands out; the stubs give them no common type."""
+
+ACQUIRE_S = 5.0
+"""A connection is waited for so long: for one that is free, or for a new one."""
+RELEASE_S = 2.0
 
 _TRANSIENT = (
     OSError,
@@ -49,20 +53,63 @@ async def _nothing_to_reset(_connection: Connection) -> None:
     """Spare each statement the round trip that resets its session: all of ours stand alone and leave nothing."""
 
 
+async def _refuse_standby(connection: Connection) -> None:
+    """Raise Unavailable if the server said meanwhile that it takes no writes any more; the pool then closes it.
+
+    Postgres (14 and later) tells by itself, so this asks nobody.
+    """
+    told = connection.get_settings()
+    if "on" in {getattr(told, "in_hot_standby", "off"), getattr(told, "default_transaction_read_only", "off")}:
+        raise Unavailable("Postgres takes no writes (a standby, or a demoted primary). Try again in a moment.")
+
+
+class Pool(asyncpg.Pool):
+    """asyncpg's, with a bound on every wait, and without connections to servers that take no writes."""
+
+    async def fetch(self, query: str, *args: Any, **_options: Any) -> list[Any]:
+        """Run a statement.
+
+        One that was refused because the server takes no writes did nothing: it is run once more, on a new connection.
+        Raises whatever asyncpg raises, TimeoutError, Unavailable.
+        """
+        try:
+            return await self._run(query, args)
+        except asyncpg.ReadOnlySQLTransactionError:
+            # The other connections are to that server as well.
+            await self.expire_connections()
+            return await self._run(query, args)
+
+    async def _run(self, query: str, args: tuple[Any, ...]) -> list[Any]:
+        async with asyncio.timeout(ACQUIRE_S):
+            connection = await self.acquire()
+        try:
+            return await connection.fetch(query, *args)
+        finally:
+            # Without a bound this waits for ever for a server that took a statement and never answers.
+            await self.release(connection, timeout=RELEASE_S)
+
+
 async def open_pool(settings: Settings, service: str, *, size: int = 8, statement_timeout_s: float = 5.0) -> Pool:
     """Open a pool; no statement in it runs longer than `statement_timeout_s`.
 
-    Connections are made when first needed, so a database that is away does not keep a service from starting.
+    Connections are made when first needed, so a database that is away does not keep a service from starting. All of
+    them take writes; of several hosts in the URL the one is found that does.
     """
-    return await asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
+    url = settings.database_url.get_secret_value()
+    return await Pool(
+        url,
+        connect=Hosts(url).connect,
         min_size=0,
         max_size=size,
-        timeout=5.0,
+        max_queries=50_000,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         command_timeout=statement_timeout_s + 1.0,
         max_inactive_connection_lifetime=300.0,
         reset=_nothing_to_reset,
         init=_plain_uuids,
+        setup=_refuse_standby,
         server_settings={
             "application_name": f"milepost-{service}",
             "statement_timeout": str(int(statement_timeout_s * 1000)),

@@ -3,14 +3,20 @@
 import hashlib
 import re
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from milepost.errors import MilepostError, Unavailable
 from milepost.runtime.settings import Settings
+from milepost.store.hosts import Hosts
 
 _LOCK = 0x6D_69_6C_65  # "mile"
+COMMAND_S = 600.0
+"""A migration may fill a new index."""
+TURN_S = 300.0
+"""Another process that migrates is waited for."""
+CLOSE_S = 2.0
 _LEDGER = """
 create schema if not exists milepost;
 create table if not exists milepost.migrations (
@@ -42,7 +48,7 @@ def known() -> list[Migration]:
     return sorted(found)
 
 
-async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+async def _applied(connection: "asyncpg.Connection[Any]") -> dict[int, str]:
     exists = await connection.fetchval("select to_regclass('milepost.migrations') is not null")
     if not exists:
         return {}
@@ -50,13 +56,13 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     return {row["version"]: row["checksum"] for row in rows}
 
 
-async def _connect(settings: Settings) -> asyncpg.Connection:
+async def _connect(settings: Settings) -> "asyncpg.Connection[Any]":
     try:
-        return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        raise Unavailable(
-            f"Postgres does not answer ({error}). Check MILEPOST_DATABASE_URL; nothing changed."
-        ) from error
+        return await Hosts(settings.database_url.get_secret_value()).connect(command_timeout=COMMAND_S)
+    except Unavailable as error:
+        raise Unavailable(f"{error} Check MILEPOST_DATABASE_URL; nothing changed.") from error
+    except asyncpg.PostgresError as error:
+        raise Unavailable(f"Postgres refuses ({error}). Check MILEPOST_DATABASE_URL; nothing changed.") from error
 
 
 async def pending(settings: Settings) -> list[str]:
@@ -66,7 +72,7 @@ async def pending(settings: Settings) -> list[str]:
         applied = await _applied(connection)
         return [f"{m.version:04d}_{m.name}" for m in known() if m.version not in applied]
     finally:
-        await connection.close()
+        await connection.close(timeout=CLOSE_S)
 
 
 async def migrate(settings: Settings) -> list[str]:
@@ -79,7 +85,13 @@ async def migrate(settings: Settings) -> list[str]:
     connection = await _connect(settings)
     done = []
     try:
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        await connection.execute(f"set lock_timeout = '{TURN_S:.0f}s'")
+        try:
+            await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        except asyncpg.LockNotAvailableError as error:
+            raise Unavailable(
+                f"Another process has been migrating for more than {TURN_S:.0f} s. Nothing was changed; try again."
+            ) from error
         await connection.execute("set lock_timeout = '5s'")
         await connection.execute(_LEDGER)
         applied = await _applied(connection)
@@ -103,4 +115,4 @@ async def migrate(settings: Settings) -> list[str]:
             done.append(name)
         return done
     finally:
-        await connection.close()
+        await connection.close(timeout=CLOSE_S)

@@ -64,6 +64,8 @@ class Store:
             return await self._pool.fetch(sql(name), *arguments)
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
             raise Unavailable("The database lacks tables of this version. Run `milepost migrate`.") from error
+        except Unavailable:
+            raise  # it says what is wrong with each host
         except Exception as error:
             if transient(error):
                 raise Unavailable(
@@ -74,7 +76,9 @@ class Store:
     async def ping(self) -> None:
         """Return if Postgres answers and takes writes. Raises Unavailable."""
         try:
-            read_only = await self._pool.fetchval("show transaction_read_only", timeout=2)
+            [[read_only]] = await self._pool.fetch("show transaction_read_only")
+        except Unavailable:
+            raise
         except Exception as error:
             raise Unavailable(f"Postgres did not answer ({type(error).__name__}).") from error
         if read_only == "on":

@@ -1,0 +1,104 @@
+"""Which of the hosts of a database URL takes writes, and how often one asks."""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from milepost.errors import Unavailable
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+
+log = get_logger("milepost.store.hosts")
+
+HOST_S = 2.0
+"""One of several hosts has so long to take a connection: one that was cut off must not keep us from the next."""
+ONLY_HOST_S = 5.0
+RETRY_CAP_S = 1.0
+
+
+class Hosts:
+    """Connects to the host that takes writes: the one that did last, else the others in order.
+
+    A standby and a primary that was demoted (`default_transaction_read_only`) are refused: they would answer with what
+    was true once. While no host is fit, connecting fails at once, and one caller tries again after a wait that grows
+    to `RETRY_CAP_S`, with jitter: a thousand requests are no reason for a thousand connections.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._urls = single_urls(url)
+        self._best = 0
+        self._attempt = 0
+        self._retry_at = 0.0
+        self._why = ""
+
+    async def connect(self, _url: str | None = None, /, **options: Any) -> "asyncpg.Connection[Any]":
+        """Return a connection that takes writes. Raises Unavailable, and nothing is opened then."""
+        loop = asyncio.get_running_loop()
+        if self._attempt:
+            if loop.time() < self._retry_at:
+                raise Unavailable(self._why)
+            # This caller tries; the others fail as before until it knows.
+            self._retry_at = loop.time() + self._patience * len(self._urls)
+        try:
+            connection = await self._first_fit(options)
+        except Unavailable as error:
+            if not self._attempt:
+                log.warning("no Postgres to write to", why=str(error))
+            self._why = str(error)
+            self._retry_at = loop.time() + jittered(self._attempt, base=0.05, cap=RETRY_CAP_S)
+            self._attempt += 1
+            raise
+        if self._attempt:
+            log.info("Postgres is back", host=_shown(self._urls[self._best]), attempts=self._attempt)
+        self._attempt = 0
+        return connection
+
+    @property
+    def _patience(self) -> float:
+        return ONLY_HOST_S if len(self._urls) == 1 else HOST_S
+
+    async def _first_fit(self, options: dict[str, Any]) -> "asyncpg.Connection[Any]":
+        findings = []
+        for number in [self._best, *(n for n in range(len(self._urls)) if n != self._best)]:
+            url = self._urls[number]
+            try:
+                connection: asyncpg.Connection[Any] = await asyncpg.connect(
+                    url, **(options | {"timeout": self._patience, "target_session_attrs": "read-write"})
+                )
+            except asyncpg.TargetServerAttributeNotMatched:
+                findings.append(f"{_shown(url)} takes no writes (a standby, or a demoted primary)")
+            except TimeoutError:
+                findings.append(f"{_shown(url)} did not answer within {self._patience:g} s")
+            except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
+                if len(self._urls) == 1 and isinstance(error, _OURS_TO_MEND):
+                    raise
+                findings.append(f"{_shown(url)}: {str(error) or type(error).__name__}")
+            else:
+                if number != self._best:
+                    log.warning("Postgres is another host now", host=_shown(url))
+                    self._best = number
+                return connection
+        raise Unavailable(f"Postgres did not answer ({'; '.join(findings)}). Try again in a moment.")
+
+
+_OURS_TO_MEND = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+)
+"""A wrong password or database is no better in a moment, and the message of Postgres says best what it is."""
+
+
+def single_urls(url: str) -> list[str]:
+    """Return a URL for each host of `url`, in order; itself if it names none or one."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [url]
+    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
+
+
+def _shown(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2] or "Postgres"
