@@ -135,3 +135,10 @@ def daemon(_ctx: Context) -> str:
         time.sleep(60)
         os._exit(0)
     os._exit(9)
+
+
+@task("test.fail_until", max_attempts=1)
+async def fail_until(_ctx: Context, payload: Gate) -> None:
+    """Fail for good until the gate is there."""
+    if not Path(payload.path).exists():  # noqa: ASYNC240 - a stat
+        raise Permanent(f"no {payload.path}")

@@ -104,6 +104,20 @@ class Announcer:
         self.row_event(row, TERMINAL_KINDS[row["state"]])
         self.completion(row["id"], row["tenant"], row["root_id"], task_view(row), row["traceparent"])
 
+    def overdue(self, row: Any) -> None:
+        """Tell of an end that nobody got acknowledged; if the task was replayed since, watchers know what is newer."""
+        if row["past"]:
+            self.completion(row["id"], row["tenant"], row["root_id"], task_view(row), row["traceparent"])
+        else:
+            self.ended(row)
+
+    def replayed(self, row: Any) -> None:
+        """Tell of a finished task that will run again."""
+        if row["state"] == "queued":
+            self.queued(row)
+        else:
+            self.row_event(row, EventKind.SCHEDULED)
+
     def completion(self, task: UUID, tenant: str, root: UUID, view: Mapping[str, Any], traceparent: str | None) -> None:
         """Send a completion; its outbox row goes when Kafka has it. `view` holds at least the members it shows."""
         name, epoch = str(task), view["epoch"]

@@ -7,6 +7,17 @@ in `schemas/published`, written by `python -m milepost_schemas`.
 
 from milepost_schemas.completion import Completion
 from milepost_schemas.control import CancelRequest
+from milepost_schemas.deadletter import (
+    Attempt,
+    AttemptList,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    DeadLetterGroups,
+    DeadLetterPage,
+    Replayed,
+    ReplayRequest,
+)
 from milepost_schemas.dispatch import Dispatch
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.position import Position
@@ -15,8 +26,15 @@ from milepost_schemas.task import Priority, Progress, SubmitTask, Task, TaskErro
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
 __all__ = [
+    "Attempt",
+    "AttemptList",
     "CancelRequest",
     "Completion",
+    "DeadLetter",
+    "DeadLetterDetail",
+    "DeadLetterGroup",
+    "DeadLetterGroups",
+    "DeadLetterPage",
     "Dispatch",
     "Event",
     "EventKind",
@@ -24,6 +42,8 @@ __all__ = [
     "Priority",
     "Problem",
     "Progress",
+    "ReplayRequest",
+    "Replayed",
     "SubmitTask",
     "Task",
     "TaskError",

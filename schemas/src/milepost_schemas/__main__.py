@@ -7,13 +7,32 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from milepost_schemas import Completion, Dispatch, Event, Problem, SubmitTask, Task, TypeInfo, WorkerInfo
+from milepost_schemas import (
+    Attempt,
+    Completion,
+    DeadLetterDetail,
+    DeadLetterGroup,
+    Dispatch,
+    Event,
+    Problem,
+    Replayed,
+    ReplayRequest,
+    SubmitTask,
+    Task,
+    TypeInfo,
+    WorkerInfo,
+)
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 
 MODELS: dict[str, TypeAdapter[Any]] = {
     "task": TypeAdapter(Task),
     "submit-task": TypeAdapter(SubmitTask),
+    "attempt": TypeAdapter(Attempt),
+    "dead-letter": TypeAdapter(DeadLetterDetail),
+    "dead-letter-group": TypeAdapter(DeadLetterGroup),
+    "replay-request": TypeAdapter(ReplayRequest),
+    "replayed": TypeAdapter(Replayed),
     "problem": TypeAdapter(Problem),
     "type": TypeAdapter(TypeInfo),
     "worker": TypeAdapter(WorkerInfo),
@@ -30,7 +49,7 @@ def published() -> dict[str, str]:
     """Return file name → text of every published schema."""
     texts = {}
     for name, adapter in MODELS.items():
-        mode: Any = "validation" if name in {"submit-task", "client-frame"} else "serialization"
+        mode: Any = "validation" if name in {"submit-task", "replay-request", "client-frame"} else "serialization"
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": f"https://milepost.dev/schemas/{name}.v1.json",

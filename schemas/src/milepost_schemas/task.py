@@ -61,6 +61,9 @@ class TaskError(Contract):
     message: str
     retryable: bool = True
     traceback: str | None = Field(default=None, description="The last lines of the handler's traceback.")
+    fingerprint: str | None = Field(
+        default=None, description="The same for failures of one kind: task type, error type, message without its data."
+    )
 
 
 class Links(Contract):

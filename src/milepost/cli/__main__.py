@@ -19,6 +19,8 @@ TABLE = {
     "get": (f"{_COMMANDS}.get:get", "Show a task."),
     "list": (f"{_COMMANDS}.list:list_", "List tasks, newest first."),
     "cancel": (f"{_COMMANDS}.cancel:cancel", "Ask a task to stop."),
+    "retry": (f"{_COMMANDS}.retry:retry", "Run a failed or cancelled task again."),
+    "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "What failed for good: list, show, replay."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
     "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
     "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),

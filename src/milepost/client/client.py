@@ -11,11 +11,13 @@ import uuid_utils
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from milepost.client.address import find_address
+from milepost.client.dead_letters import DeadLetters
 from milepost.client.http import Answer, Http, refused
+from milepost.client.parsing import not_milepost, parsed, task_uuid
 from milepost.client.run import Run
 from milepost.client.stream import Stream
-from milepost.errors import ClientError, Refused, Unreachable
-from milepost_schemas.problem import ProblemType
+from milepost.errors import ClientError, Refused
+from milepost_schemas.deadletter import Attempt, AttemptList
 from milepost_schemas.task import Priority, Task, TaskPage, TaskState
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
@@ -34,6 +36,7 @@ class _Items(BaseModel, Generic[T]):
 _TASK: Final = TypeAdapter(Task)
 _PAGE: Final = TypeAdapter(TaskPage)
 _TYPES: Final = TypeAdapter(_Items[TypeInfo])
+_ATTEMPTS: Final = TypeAdapter(AttemptList)
 _WORKERS: Final = TypeAdapter(_Items[WorkerInfo])
 
 
@@ -144,15 +147,15 @@ class Client:
             results = answer.json()["results"]
             return [self._taken(result) for result in results]
         except (KeyError, TypeError, ValidationError) as error:
-            raise _not_milepost(error) from error
+            raise not_milepost(error) from error
 
     def run(self, id: UUID | str) -> Run:  # noqa: A002 - the API's own word
         """Return the run of a task that exists already. Asks nobody."""
-        return Run(self, _uuid(id))
+        return Run(self, task_uuid(id))
 
     async def get(self, id: UUID | str) -> Task:  # noqa: A002 - the API's own word
         """Return a task. Raises Refused (404) if there is none."""
-        return _task(await self._http.call("GET", f"/v1/tasks/{_uuid(id)}"))
+        return _task(await self._http.call("GET", f"/v1/tasks/{task_uuid(id)}"))
 
     async def list(
         self,
@@ -178,7 +181,7 @@ class Client:
             if cursor is not None:
                 page_params.append(("cursor", cursor))
             answer = await self._http.call("GET", "/v1/tasks", params=page_params)
-            page = _parsed(_PAGE, answer)
+            page = parsed(_PAGE, answer)
             for task in page.items:
                 yield task
             left = None if left is None else left - len(page.items)
@@ -188,15 +191,31 @@ class Client:
 
     async def cancel(self, id: UUID | str) -> Task:  # noqa: A002 - the API's own word
         """Ask a task to stop; return it as it is now. Raises Refused (409) if it is over already."""
-        return _task(await self._http.call("POST", f"/v1/tasks/{_uuid(id)}/cancel"))
+        return _task(await self._http.call("POST", f"/v1/tasks/{task_uuid(id)}/cancel"))
+
+    async def retry(self, id: UUID | str) -> Task:  # noqa: A002 - the API's own word
+        """Have a failed or cancelled task run again, its attempts counted anew; return it as it is now.
+
+        Raises Refused (409) if it is not over, or succeeded.
+        """
+        return _task(await self._http.call("POST", f"/v1/tasks/{task_uuid(id)}/retry"))
+
+    async def attempts(self, id: UUID | str) -> Sequence[Attempt]:  # noqa: A002 - the API's own word
+        """Return the runs a task had, the newest first. Raises Refused (404) if there is no such task."""
+        return parsed(_ATTEMPTS, await self._http.call("GET", f"/v1/tasks/{task_uuid(id)}/attempts")).items
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What failed for good."""
+        return DeadLetters(self._http)
 
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""
-        return _parsed(_TYPES, await self._http.call("GET", "/v1/types")).items
+        return parsed(_TYPES, await self._http.call("GET", "/v1/types")).items
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """Return the live workers."""
-        return _parsed(_WORKERS, await self._http.call("GET", "/v1/workers")).items
+        return parsed(_WORKERS, await self._http.call("GET", "/v1/workers")).items
 
     # -- for Run
 
@@ -205,7 +224,7 @@ class Client:
         answer = await self._http.call("GET", f"/v1/tasks/{id_}", repeat_for=0.0)
         view = answer.json()
         if not isinstance(view, dict) or not isinstance(view.get("epoch"), int):
-            raise _not_milepost(TypeError("no epoch"))
+            raise not_milepost(TypeError("no epoch"))
         return view
 
     async def result(self, id_: UUID) -> bytes:
@@ -253,32 +272,4 @@ def submission(
 
 
 def _task(answer: Answer) -> Task:
-    return _parsed(_TASK, answer)
-
-
-def _parsed(adapter: TypeAdapter[T], answer: Answer) -> T:
-    try:
-        return adapter.validate_json(answer.body)
-    except ValidationError as error:
-        raise _not_milepost(error) from error
-
-
-def _not_milepost(error: Exception) -> Unreachable:
-    return Unreachable(
-        f"What answered is not the Milepost API this client knows ({str(error).splitlines()[0]}). Check MILEPOST_URL."
-    )
-
-
-def _uuid(value: UUID | str) -> UUID:
-    """Read an id. Raises Refused as the API would: there is no task with a name that is no id."""
-    if isinstance(value, UUID):
-        return value
-    try:
-        return UUID(str(value))
-    except ValueError:
-        raise Refused(
-            404, ProblemType.NOT_FOUND.uri, f"{value!r} is not a task id; ids look like {_EXAMPLE}."
-        ) from None
-
-
-_EXAMPLE: Final = "01941f29-7c00-7d3e-8a5b-0242ac120002"
+    return parsed(_TASK, answer)

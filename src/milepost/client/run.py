@@ -54,6 +54,11 @@ class Run:
         self._known = task = await self._client.cancel(self.id)
         return task
 
+    async def retry(self) -> Task:
+        """Have the task run again if it failed or was cancelled; return it as it is now. Raises Refused (409)."""
+        self._known = task = await self._client.retry(self.id)
+        return task
+
     async def watch(self) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens to the task, from a snapshot to its terminal event.
 

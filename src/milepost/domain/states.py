@@ -43,6 +43,10 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     Transition("cancel", S.QUEUED, S.CANCELLED, Actor.API, bumps=True),
     Transition("cancel", S.SCHEDULED, S.CANCELLED, Actor.API, bumps=True),
     Transition("cancel", S.WAITING, S.CANCELLED, Actor.API, bumps=True),
+    Transition("replay", S.FAILED, S.QUEUED, Actor.API, bumps=True),
+    Transition("replay", S.FAILED, S.SCHEDULED, Actor.API, bumps=True),
+    Transition("replay", S.CANCELLED, S.QUEUED, Actor.API, bumps=True),
+    Transition("replay", S.CANCELLED, S.SCHEDULED, Actor.API, bumps=True),
 )
 
 

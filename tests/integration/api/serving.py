@@ -73,11 +73,14 @@ class Api:
 
     def __init__(self, url: str, session: aiohttp.ClientSession, document: dict[str, Any]) -> None:
         self.url = url
+        self.key = KEY
         self.session = session
         self.document = document
 
-    async def call(self, method: str, path: str, *, key: str | None = KEY, **options: Any) -> Answer:
+    async def call(self, method: str, path: str, *, key: str | None = "", **options: Any) -> Answer:
+        """Make a request; `key` is the API's own unless another (or None) is given."""
         headers = dict(options.pop("headers", {}))
+        key = self.key if key == "" else key
         if key is not None:
             headers.setdefault("Authorization", f"Bearer {key}")
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:

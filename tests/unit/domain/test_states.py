@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from milepost.domain.states import TRANSITIONS, legal, moves
+from milepost.domain.states import TRANSITIONS, Actor, legal, moves
 from milepost_schemas import TaskState
 
 SQL = {entry.name: entry.read_text() for entry in files("milepost.store").joinpath("sql").iterdir()}
@@ -66,8 +66,10 @@ def test_workers_write_only_under_their_own_epoch_while_the_task_runs() -> None:
         assert re.search(r"t\.epoch = \w\.epoch and t\.state \|\| '' = 'running'", SQL[name]), name
 
 
-def test_nothing_leaves_a_terminal_state() -> None:
-    assert not [t for t in TRANSITIONS if t.source is not None and t.source.terminal]
+def test_only_a_person_takes_a_task_out_of_a_terminal_state_and_never_out_of_success() -> None:
+    leaving = [t for t in TRANSITIONS if t.source is not None and t.source.terminal]
+    assert {(t.name, t.actor, t.bumps) for t in leaving} == {("replay", Actor.API, True)}
+    assert TaskState.SUCCEEDED not in {t.source for t in leaving}
 
 
 def test_a_task_cannot_skip_the_claim() -> None:

@@ -21,19 +21,21 @@ from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.store import Store, open_pool
 from milepost.store.connection import Pool, transient
+from milepost.store.deadletters import DeadLetters
 from milepost.store.records import Held
 from milepost_api.cursors import Cursors
+from milepost_api.dead_records import DeadRecords
 from milepost_api.endpoint import Endpoint, internal, trace_id_for
 from milepost_api.known_types import KnownTypes
 from milepost_api.openapi import describe
 from milepost_api.problems import Refusal
 from milepost_api.reply import header_of
-from milepost_api.routes import batch, cancel, catalogue, documentation, health, submit, tasks
+from milepost_api.routes import batch, cancel, catalogue, dead_letters, documentation, health, retry, submit, tasks
 from milepost_api.services import Services
 from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
-_ROOMS: Final = (submit, batch, tasks, cancel, catalogue, health, documentation)  # the busiest first
+_ROOMS: Final = (submit, batch, tasks, cancel, retry, dead_letters, catalogue, health, documentation)  # busiest first
 _SUBMIT_LIMIT: Final = 500
 _READ_LIMIT: Final = 100
 _POOL: Final = 8
@@ -127,6 +129,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         settings=settings,
         auth=Authenticator(settings),
         store=store,
+        dead_letters=DeadLetters(pool),
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=2, transient=transient),
         read=read,
         writer=writer,
@@ -135,8 +138,9 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         cursors=Cursors(settings),
         waits=Waits(read),
     )
+    aside = DeadRecords(settings, services.dead_letters)
     try:
-        async with background(("kafka writer", writer.run), ("types", services.types.run)):
+        async with background(("kafka writer", writer.run), ("types", services.types.run), ("dead letters", aside.run)):
             yield services
             await services.submit.drain()
             if writer.connected:

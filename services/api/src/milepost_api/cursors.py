@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import astuple, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from milepost.runtime.settings import Settings
@@ -17,6 +17,9 @@ _ID: Final = 16
 _MAC: Final = 16
 _PURPOSE: Final = b"milepost list cursor v1"
 
+Chosen = Filters | tuple[str | None, ...]
+"""What a list is a list of: the filters of tasks, or the name of another list and what it was asked for."""
+
 
 class Cursors:
     """Signs and checks. The key comes from the installation's API key: who changes that ends all cursors."""
@@ -25,12 +28,12 @@ class Cursors:
         secret = settings.api_key.get_secret_value() if settings.api_key else ""
         self._key = hmac.digest(secret.encode(), _PURPOSE, "sha256")
 
-    def sign(self, tenant: str, filters: Filters, last: UUID) -> str:
-        """Return the cursor of the page after the task `last`."""
+    def sign(self, tenant: str, filters: Chosen, last: UUID) -> str:
+        """Return the cursor of the page after `last`, a task's id or what else says where a page ended."""
         return base64.urlsafe_b64encode(last.bytes + self._mac(tenant, filters, last.bytes)).decode().rstrip("=")
 
-    def read(self, tenant: str, filters: Filters, cursor: str) -> UUID:
-        """Return the last task of the page before. Raises Refusal if we did not sign this for these filters."""
+    def read(self, tenant: str, filters: Chosen, cursor: str) -> UUID:
+        """Return `last` of the page before. Raises Refusal if we did not sign this for these filters."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -41,8 +44,12 @@ class Cursors:
             raise Refusal(ProblemType.INVALID, detail, [finding(("cursor",), "not signed for this list")])
         return UUID(bytes=last)
 
-    def _mac(self, tenant: str, filters: Filters, last: bytes) -> bytes:
-        labels = dict(sorted(filters.labels.items()))
-        shape = astuple(replace(filters, labels=labels, states=sorted(filters.states or []), after=None, limit=0))
+    def _mac(self, tenant: str, filters: Chosen, last: bytes) -> bytes:
+        shape: tuple[Any, ...]
+        if isinstance(filters, tuple):
+            shape = filters
+        else:
+            labels = dict(sorted(filters.labels.items()))
+            shape = astuple(replace(filters, labels=labels, states=sorted(filters.states or []), after=None, limit=0))
         message = hashlib.sha256(repr((tenant, shape)).encode()).digest() + last
         return hmac.digest(self._key, message, "sha256")[:_MAC]

@@ -1,7 +1,8 @@
 """The query string of a list, as Filters."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,7 +23,8 @@ _INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Timestamp)
 _MANY: Final = {"state", "label"}
 
 
-def _name(text: str) -> str:
+def read_name(text: str) -> str:
+    """Return a name of ours. Raises ValueError."""
     if _NAME.fullmatch(text) is None:
         raise ValueError("should be a name: letters, digits, dot, dash, underscore")
     return text
@@ -44,7 +46,8 @@ def _instant(text: str) -> datetime:
     raise ValueError("should be an instant with an offset, as in 2026-01-31T09:30:00Z")
 
 
-def _limit(text: str) -> int:
+def read_limit(text: str) -> int:
+    """Return the size of a page. Raises ValueError."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT:
         raise ValueError(f"should be a number from 1 to {LIMIT}")
     return int(text)
@@ -68,21 +71,27 @@ def _labels(texts: list[str]) -> dict[str, str]:
     return labels
 
 
-_READERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+Readers = Mapping[str, tuple[str, Callable[[Any], Any]]]
+"""Parameter of a query → name of what it says, and how it is read (ValueError: how it should be)."""
+
+_READERS: Final[Readers] = {
     "state": ("states", _states),
-    "type": ("type", _name),
-    "queue": ("queue", _name),
+    "type": ("type", read_name),
+    "queue": ("queue", read_name),
     "label": ("labels", _labels),
     "parent": ("parent_id", _uuid),
     "created_from": ("created_from", _instant),
     "created_before": ("created_before", _instant),
-    "limit": ("limit", _limit),
+    "limit": ("limit", read_limit),
     "cursor": ("cursor", str),
 }
 
 
-def read_filters(query: bytes) -> tuple[Filters, str | None]:
-    """Return the filters and the cursor of a query string. Raises Refusal, for unknown parameters too."""
+def read_query(query: bytes, readers: Readers, many: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """Return what a query string says, by the names that `readers` gives each parameter.
+
+    Those in `many` may be repeated; their reader gets a list. Raises Refusal, for unknown parameters too.
+    """
     rows: list[dict[str, str]] = []
     given: dict[str, list[str]] = {}
     try:
@@ -94,17 +103,23 @@ def read_filters(query: bytes) -> tuple[Filters, str | None]:
         given.setdefault(name, []).append(value)
     members: dict[str, Any] = {}
     for name, values in given.items():
-        if name not in _READERS:
+        if name not in readers:
             rows.append(finding((name,), "is not a parameter of this list"))
-        elif len(values) > 1 and name not in _MANY:
+        elif len(values) > 1 and name not in many:
             rows.append(finding((name,), "is given more than once"))
         else:
-            member, read = _READERS[name]
+            member, read = readers[name]
             try:
-                members[member] = read(values if name in _MANY else values[0])
+                members[member] = read(values if name in many else values[0])
             except ValueError as error:
                 rows.append(finding((name,), str(error)))
     if rows:
         raise Refusal(ProblemType.INVALID, "These filters cannot be used.", rows[:ROWS_SHOWN])
+    return members
+
+
+def read_filters(query: bytes) -> tuple[Filters, str | None]:
+    """Return the filters and the cursor of a query string. Raises Refusal, for unknown parameters too."""
+    members = read_query(query, _READERS, _MANY)
     cursor = members.pop("cursor", None)
     return Filters(**members), cursor

@@ -8,13 +8,25 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from milepost_api.contracts import Batch, BatchAnswer, Liveness, Readiness, TypeList, WorkerList
-from milepost_schemas import Problem, SubmitTask, Task, TaskPage
+from milepost_schemas import (
+    AttemptList,
+    DeadLetterDetail,
+    DeadLetterGroups,
+    DeadLetterPage,
+    Problem,
+    Replayed,
+    ReplayRequest,
+    SubmitTask,
+    Task,
+    TaskPage,
+)
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 
 _TEMPLATE: Final = "#/components/schemas/{model}"
-_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch)
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest)
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
-    Task, TaskPage, BatchAnswer, TypeList, WorkerList, Readiness, Liveness, Problem,
+    Task, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail, Replayed, TypeList,
+    WorkerList, Readiness, Liveness, Problem,
 )  # fmt: skip
 _KEY: Final = "key"
 

@@ -11,6 +11,7 @@ from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.settings import Settings
 from milepost.store import NewTask, Store, Submitted
+from milepost.store.deadletters import DeadLetters
 from milepost_api.cursors import Cursors
 from milepost_api.known_types import KnownTypes
 from milepost_api.waiting import Waits
@@ -27,6 +28,7 @@ class Services:
     settings: Settings
     auth: Authenticator
     store: Store
+    dead_letters: DeadLetters
     submit: Submit
     read: Read
     writer: Writer

@@ -11,7 +11,7 @@ from milepost.errors import Unavailable
 from milepost.live import Snapshots
 from milepost.live.wire import MEMBERS_MAX
 from milepost.log import Reader, Topics, Writer
-from milepost.log.deadletters import dead_letter
+from milepost.log.deadletters import put_aside
 from milepost.log.reader import Consumed, Records
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
@@ -28,8 +28,6 @@ WAIT_S: Final = 0.25
 COMMIT_EVERY_S: Final = 0.5
 REST_S: Final = 0.002
 """After a batch the next may gather for so long. An event that comes alone waits for nothing."""
-DEAD_LETTER_S: Final = 30.0
-"""Reading waits so long for dead-letters to be acknowledged, then goes on."""
 
 
 def event_of(record: Consumed) -> Event:
@@ -115,7 +113,7 @@ class Ingest:
             except UndecodableError as error:
                 bad.append((record, str(error)))
         if bad:
-            await self._put_aside(bad)
+            await put_aside(self._writer, self._topics, bad)
         if not events:
             return
         if not self._traced:
@@ -134,17 +132,6 @@ class Ingest:
                 attempt += 1
             else:
                 return
-
-    async def _put_aside(self, bad: list[tuple[Consumed, str]]) -> None:
-        """Copy records to dead-letters and wait until the broker has them."""
-        attempt = 0
-        for record, why in bad:
-            while not self._writer.ready:
-                await asyncio.sleep(jittered(attempt, cap=2.0))
-                attempt += 1
-            dead_letter(self._writer, self._topics, record, why)
-        if not await self._writer.flush(DEAD_LETTER_S):
-            log.warning("dead letters are not acknowledged yet; reading goes on", records=len(bad))
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """The two ways a worker gets tasks: pushed by Kafka, stolen from Postgres."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from milepost.errors import Unavailable
 from milepost.log import Reader, Topics, ensure_topics
-from milepost.log.reader import Records
+from milepost.log.reader import Consumed, Records
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
@@ -24,21 +24,22 @@ BUSY_TIMES = 5
 
 Start = Callable[[Sequence[Claimed], float], None]
 """Begins attempts; the second argument is the loop time until which their leases surely hold."""
-Refuse = Callable[[Records, str], None]
+PutAside = Callable[[Sequence[tuple[Consumed, str]]], Awaitable[None]]
+"""Keeps records that cannot be processed, each with the reason, before offsets are committed."""
 
 
 class Intake:
     """Claims tasks while there are free slots, until told to stop."""
 
     def __init__(
-        self, settings: Settings, identity: Identity, store: Store, running: Running, start: Start, undecodable: Refuse
+        self, settings: Settings, identity: Identity, store: Store, running: Running, start: Start, put_aside: PutAside
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._store = store
         self._running = running
         self._start = start
-        self._undecodable = undecodable
+        self._put_aside = put_aside
         topics = Topics(settings.topic_prefix)
         self._lanes = [frozenset(topics.work(queue, lane) for queue in identity.queues) for lane in Priority]
         every = [topic for lane in self._lanes for topic in sorted(lane)]
@@ -76,14 +77,17 @@ class Intake:
 
     async def _claim(self, records: Records) -> None:
         wanted = {}
+        bad = []
         for record in records:
             try:
                 hint = decode(Dispatch, record.value, record.headers)
             except UndecodableError as error:
-                self._undecodable([record], str(error))
+                bad.append((record, str(error)))
                 continue
             if hint.type in self._types:
                 wanted[hint.task] = Held(hint.task, hint.epoch)
+        if bad:
+            await self._put_aside(bad)
         if not wanted:
             return
         hints = list(wanted.values())

@@ -86,7 +86,7 @@ class Passes:
         while True:
             rows = await self._store.take_outbox(OUTBOX_OVERDUE_S, BATCH) if self._writer.ready else []
             for row in rows:
-                self._announcer.ended(row)
+                self._announcer.overdue(row)
             if rows:
                 log.info("published overdue completions", completions=len(rows))
             if len(rows) < BATCH:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
 from milepost.log import Topics, Writer
-from milepost.log.deadletters import dead_letter
-from milepost.log.reader import Records
+from milepost.log.deadletters import put_aside
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
@@ -53,7 +53,8 @@ class Worker:
         self._runners = Runners(ThreadJob, self._processes.start)
         self._settler = Settler(store, self._announcer, settings)
         self._passes = Passes(store, self._announcer, self._writer)
-        self._intake = Intake(settings, self.identity, store, self._running, self._start, self._put_aside)
+        aside = partial(put_aside, self._writer, topics)
+        self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
         self._control = Control(settings, self.identity, self._running)
         self._leases = Leases(settings, store, self._running)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,10 +195,6 @@ class Worker:
             await self._acknowledged(held)
         except Unavailable:
             log.info("an outbox row stays; its completion will be published once more", task=str(held.id))
-
-    def _put_aside(self, records: Records, why: str) -> None:
-        for record in records:
-            dead_letter(self._writer, Topics(self._settings.topic_prefix), record, why)
 
 
 async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from milepost.announce import TERMINAL_KINDS, Announcer
+from milepost.domain.failures import fingerprint
 from milepost.domain.retry import End, RetryPolicy, after_failure
 from milepost.errors import Unavailable
 from milepost.runtime.batching import GroupCommit
@@ -70,7 +71,9 @@ class Settler:
                     now=asyncio.get_running_loop().time(),
                     deadline=attempt.deadline,
                 )
-                text = error_json(out_of_time(error) if verdict.end is End.TIME else error)
+                error = out_of_time(error) if verdict.end is End.TIME else error
+                kind = fingerprint(claimed.type, error.type, error.message)
+                text = error_json(error.model_copy(update={"fingerprint": kind}))
                 data = {"error": orjson.Fragment(text)}
                 log.info("attempt failed", error_type=error.type, error=error.message[:200], retry_in=verdict.delay)
                 if verdict.delay is None:

@@ -1,0 +1,96 @@
+"""POST /v1/tasks/{id}/retry, and the runs a task had."""
+
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+import uuid_utils.compat as uuids
+from fastapi import APIRouter
+
+from milepost.store.view import JSON_OPTIONS
+from milepost_api.endpoint import Call, Endpoint
+from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
+from milepost_api.problems import Refusal
+from milepost_api.reply import Reply, json_reply
+from milepost_api.routes.tasks import missing, task_id
+from milepost_api.shown import accepted, row_bytes
+from milepost_schemas import AttemptList, Task, TaskState
+from milepost_schemas.problem import ProblemType
+
+ATTEMPTS: Final = 200
+_AGAIN: Final = (TaskState.FAILED, TaskState.CANCELLED)
+
+
+async def retry(call: Call) -> Reply:
+    """Have a failed or cancelled task run again, its attempts counted anew."""
+    services = call.services
+    task = task_id(call)
+    rows = await services.dead_letters.replay(call.tenant, [task], uuids.uuid7(), states=_AGAIN)
+    if rows:
+        services.announcer.replayed(rows[0])
+        return accepted(row_bytes(rows[0], services.settings.stream_url), str(task))
+    row = await services.store.get(call.tenant, task)
+    if row is None:
+        raise missing()
+    if await _waits_again(call, row):
+        # Somebody was faster, or this is the same request once more.
+        return json_reply(row_bytes(row, services.settings.stream_url))
+    why = "it has its result" if row["state"] == TaskState.SUCCEEDED else "it is not over"
+    detail = f"The task is {row['state']}: {why}. Only a task that failed or was cancelled can be retried."
+    raise Refusal(ProblemType.STATE, detail)
+
+
+async def _waits_again(call: Call, row: Any) -> bool:
+    """Whether a task was retried and has not started since."""
+    if row["state"] not in {TaskState.QUEUED, TaskState.SCHEDULED} or row["attempt"] > 0:
+        return False
+    return await call.services.dead_letters.was_replayed(call.tenant, row["id"])
+
+
+async def list_attempts(call: Call) -> Reply:
+    """Show the runs of a task, the newest first."""
+    task = task_id(call)
+    items = await attempts_of(call, task)
+    if not items and await call.services.store.get(call.tenant, task) is None:
+        raise missing()
+    return json_reply(orjson.dumps({"items": items}, option=JSON_OPTIONS))
+
+
+async def attempts_of(call: Call, task: UUID) -> list[dict[str, Any]]:
+    """Return the runs of a task as the API shows them, the newest first."""
+    rows = await call.services.dead_letters.attempts(call.tenant, task, ATTEMPTS)
+    return [
+        {**row, "error": None if row["error"] is None else orjson.Fragment(row["error"])} for row in map(dict, rows)
+    ]
+
+
+def room(router: APIRouter) -> None:
+    """Add the routes."""
+    router.add_api_route(
+        "/v1/tasks/{id}/retry",
+        retry,
+        methods=["POST"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="Retry a task that failed or was cancelled",
+        status_code=202,
+        responses={
+            202: answer(Task, "It is queued again; its attempts start again.", "Location", "Retry-After"),
+            200: answer(Task, "It was retried before and has not started yet."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
+        },
+        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+    )
+    router.add_api_route(
+        "/v1/tasks/{id}/attempts",
+        list_attempts,
+        methods=["GET"],
+        route_class_override=Endpoint,
+        tags=["tasks"],
+        summary="List a task's attempts",
+        responses={
+            200: answer(AttemptList, f"The newest first, {ATTEMPTS} at most."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
+        },
+        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+    )
