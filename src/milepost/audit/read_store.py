@@ -72,7 +72,7 @@ async def read_store(database_url: str, facts: Facts) -> None:
             async for row in connection.cursor(_TASKS, prefetch=5000):
                 task = _task(row)
                 facts.tasks[task.id] = task
-            async for row in connection.cursor("select task_id, epoch, attempt, outcome from milepost.attempts"):
+            async for row in connection.cursor(_HISTORY, prefetch=5000):
                 facts.history.setdefault(_uuid(row[0]), []).append(PastAttempt(*row[1:]))
             rows = await connection.fetch("select task_id, epoch from milepost.outbox")
             facts.outbox = [(_uuid(row[0]), row[1]) for row in rows]
@@ -86,6 +86,9 @@ async def read_store(database_url: str, facts: Facts) -> None:
 
 _TASKS = (
     "select id, tenant, state, epoch, seq, attempt, max_attempts, result::text, idempotency_key from milepost.tasks"
+)
+_HISTORY = (
+    "select task_id, epoch, attempt, case when ended then 'retried ' || outcome else outcome end from milepost.attempts"
 )
 _MOVES = (
     "select task_id, source, target, epoch_before, epoch, attempt_before, attempt, max_attempts, application"

@@ -18,6 +18,12 @@ KEYED = [
     ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/cancel"),
     ("GET", "/v1/types"),
     ("GET", "/v1/workers"),
+    ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/retry"),
+    ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/attempts"),
+    ("GET", "/v1/dead-letters"),
+    ("GET", "/v1/dead-letters/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
+    ("GET", "/v1/dead-letters/groups/0123456789abcdef"),
+    ("POST", "/v1/dead-letters/replay"),
 ]
 
 
@@ -38,8 +44,12 @@ async def test_every_route_but_the_open_ones_asks_for_a_key(api: Api) -> None:
         for method, operation in operations.items()
         if operation.get("security")
     }
-    known = {(method, path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}")) for method, path in KEYED}
+    known = {(method, _template(path)) for method, path in KEYED}
     assert needing == known
+
+
+def _template(path: str) -> str:
+    return path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}").replace("0123456789abcdef", "{fingerprint}")
 
 
 async def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:

@@ -41,7 +41,7 @@ async def failed(store: DeadLetters, count: int = 1, error: str = GONE, **overri
 
 
 async def test_a_replayed_task_starts_from_the_beginning(letters: DeadLetters, pool: Pool) -> None:
-    (task,) = await failed(letters, max_attempts=1, expires_in=3600.0, total_timeout=7200.0)
+    (task,) = await failed(letters, max_attempts=1, expires_in=3600.0, total_timeout_s=7200.0)
     await pool.execute(
         "update milepost.tasks set created_at = created_at - interval '1 day',"
         " expires_at = expires_at - interval '1 day', deadline_at = deadline_at - interval '1 day'"
