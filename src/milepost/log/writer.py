@@ -25,6 +25,11 @@ SENT_AT_ONCE = 500
 LARGEST = 1_000_000
 """Bytes of a value; Kafka's default for a whole record is 1 MiB."""
 PACE_S = 0.003
+BUSY_PACE_S = 0.020
+"""Between requests while each carries more than `BUSY` records: they cost more than the records in them."""
+BUSY = 6
+HINTS_TOGETHER = 32
+"""So many hints of one round go to one partition before the next gets some."""
 MISSING_S = 30.0
 """A topic that was found missing is not looked for again before that; its records are dropped meanwhile."""
 _NO_TOPIC = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
@@ -58,6 +63,7 @@ class Writer:
         self._unacked: dict[int, list[Record]] = {}
         self._unacked_records = 0
         self._count = 0
+        self._turn = 0
         self._known: dict[str, int] = {}
         self._missing: dict[str, float] = {}
         self._parked: dict[str, list[Record]] = {}
@@ -139,15 +145,16 @@ class Writer:
         self._queue.extendleft(reversed(again))
         self._wake.set()
         loop = asyncio.get_running_loop()
-        sent_at = 0.0
+        sent_at, pace = 0.0, PACE_S
         while True:
             await self._wake.wait()
             # A record after a pause goes at once; in a stream of them each request carries what a few milliseconds
             # brought. Requests, not records, are what costs: here, in the broker and in whoever reads.
-            if (early := sent_at + PACE_S - loop.time()) > 0:
+            if (early := sent_at + pace - loop.time()) > 0:
                 await asyncio.sleep(early)
             self._wake.clear()
             sent_at = loop.time()
+            pace = BUSY_PACE_S if len(self._queue) > BUSY else PACE_S
             while self._queue:
                 # One timer for many records: a send that waits does so because the producer stands still.
                 async with asyncio.timeout(STANDSTILL_S):
@@ -160,6 +167,8 @@ class Writer:
         if self._broken.is_set():
             raise ConnectionError("the producer failed to deliver")
         places: dict[tuple[str, int], list[Record]] = {}
+        hints = 0
+        self._turn += 1
         for _ in range(min(len(self._queue), SENT_AT_ONCE)):
             record = self._queue.popleft()
             partitions = self._known.get(record.topic)
@@ -168,7 +177,13 @@ class Writer:
             elif len(record.value) > LARGEST:
                 self._leave_out(record)
             else:
-                places.setdefault((record.topic, zlib.crc32(record.key or b"") % partitions), []).append(record)
+                if record.hint:
+                    # Any worker may take any hint, in any order: so a round's go together, and rounds take turns.
+                    partition = (self._turn + hints // HINTS_TOGETHER) % partitions
+                    hints += 1
+                else:
+                    partition = zlib.crc32(record.key or b"") % partitions
+                places.setdefault((record.topic, partition), []).append(record)
         # All of them are on record before the first is sent: whatever happens then, none is forgotten.
         numbered = [(self._keep(records), place, records) for place, records in places.items()]
         for number, (topic, partition), records in numbered:

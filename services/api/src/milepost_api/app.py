@@ -130,7 +130,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         auth=Authenticator(settings),
         store=store,
         dead_letters=DeadLetters(pool),
-        submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=2, transient=transient),
+        submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
         announcer=Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", forget),
