@@ -1,10 +1,10 @@
 """Frames of the WebSocket subprotocol `milepost.v1` (docs/protocol.md), and its close codes."""
 
 from enum import Enum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from milepost_schemas.base import Contract, Request
 from milepost_schemas.event import EventKind
@@ -58,12 +58,21 @@ class Hello(Request):
 
 
 class Sub(Request):
-    """Watch one task; `from` is the last position the client has."""
+    """Watch one task (`from` is the last position the client has), or the feed of all tasks of the tenant."""
 
     t: Literal["sub"]
     id: SubscriptionId
-    task: UUID
+    task: UUID | None = None
+    feed: Literal["tasks"] | None = None
     from_: Position | None = Field(default=None, alias="from")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.task is None) == (self.feed is None):
+            raise ValueError("sub names a task or a feed, one of them")
+        if self.feed is not None and self.from_ is not None:
+            raise ValueError("a feed has no positions to come back to; read the list again instead of from")
+        return self
 
 
 class Unsub(Request):
@@ -132,6 +141,31 @@ class End(Contract):
     task: dict[str, Any]
 
 
+class Live(Contract):
+    """The feed is on: every change from now on comes. What was before is in `GET /v1/tasks`."""
+
+    t: Literal["live"] = "live"
+    id: SubscriptionId
+    reset: bool | None = Field(default=None, description="True: changes were missed; read the list again.")
+
+
+class Change(Contract):
+    """What happened to one task of a feed; `data` as in an `ev`."""
+
+    task: UUID
+    at: Position
+    kind: EventKind
+    data: dict[str, Any]
+
+
+class Changes(Contract):
+    """What happened to the tasks of a feed since the last of these frames, in order for each task."""
+
+    t: Literal["changes"] = "changes"
+    id: SubscriptionId
+    changes: list[Change]
+
+
 class Err(Contract):
     """Something the client asked for cannot be done; the connection stays."""
 
@@ -148,5 +182,6 @@ class Bye(Contract):
     after: int
 
 
-ServerFrame = Annotated[Welcome | Snap | Ev | End | Err | Bye | Ping | Pong, Field(discriminator="t")]
-SERVER_FRAME: TypeAdapter[Welcome | Snap | Ev | End | Err | Bye | Ping | Pong] = TypeAdapter(ServerFrame)
+AnyServerFrame = Welcome | Snap | Ev | End | Live | Changes | Err | Bye | Ping | Pong
+ServerFrame = Annotated[AnyServerFrame, Field(discriminator="t")]
+SERVER_FRAME: TypeAdapter[AnyServerFrame] = TypeAdapter(ServerFrame)

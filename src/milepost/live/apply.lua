@@ -5,7 +5,8 @@
 -- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0), base: it holds the whole task (0: no; 1: among its members; 2: the
 --       message's text is the whole task, and n is 0), ttl in seconds (0: leave it), finished (1|0, '' if it does not
 --       say), traceparent or '', message, n, and n times: member, its value as JSON
--- Gives the number of events that were news.
+-- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
+-- anybody listens: many events in one message there, each as the task's id, a space, its message, and a line's end.
 --
 -- Fields beside the members: @e @s position; @le @ls position of the last lifecycle event; @pe @ps that of the last
 -- progress; @ge @gs that of the last event that showed by its number that one before it was missed, until the whole
@@ -20,6 +21,26 @@ end
 
 local function follows(e, from, e0, s0)
   return (e == e0 and from <= s0 + 1) or (e == e0 + 1 and from == 0)
+end
+
+local FEED_BYTES = 262144 -- of one message; a larger one would hold up whoever reads it
+local ID = 36 -- characters of a task's id, the end of its key
+
+local feeds = {}
+
+local function tell(channel, feed)
+  redis.call('PUBLISH', channel, table.concat(feed.told))
+  feed.told, feed.size = {}, 0
+end
+
+local function feed_of(key)
+  local channel = string.sub(key, 1, -ID - 1) .. 'feed'
+  local feed = feeds[channel]
+  if feed == nil then
+    feed = { told = {}, size = 0, heard = redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 }
+    feeds[channel] = feed
+  end
+  return channel, feed
 end
 
 local function text_of(message)
@@ -89,17 +110,30 @@ local function apply(key, history, i, members)
   redis.call('HSET', key, unpack(set))
   local message = (known and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. tail
   local id = (e + 1) .. '-' .. s
-  local added = redis.pcall('XADD', history, 'MAXLEN', '~', '256', id, 'm', message)
-  if type(added) == 'table' and added.err then
-    -- The snapshot was evicted and its history was not: what is left of it belongs to nothing.
-    redis.call('DEL', history)
-    redis.call('XADD', history, id, 'm', message)
+  local kept = known or e > 0 or s > 0 -- nobody comes back from before the very first event
+  if kept then
+    local added = redis.pcall('XADD', history, 'MAXLEN', '~', '256', id, 'm', message)
+    if type(added) == 'table' and added.err then
+      -- The snapshot was evicted and its history was not: what is left of it belongs to nothing.
+      redis.call('DEL', history)
+      redis.call('XADD', history, id, 'm', message)
+    end
   end
   if ttl > 0 or not known then
     redis.call('EXPIRE', key, ttl > 0 and ttl or 604800)
-    redis.call('EXPIRE', history, ttl > 0 and ttl or 604800)
+    if kept then
+      redis.call('EXPIRE', history, ttl > 0 and ttl or 604800)
+    end
   end
   redis.call('PUBLISH', key, message)
+  local channel, feed = feed_of(key)
+  if feed.heard then
+    feed.told[#feed.told + 1] = string.sub(key, -ID) .. ' ' .. message .. '\n'
+    feed.size = feed.size + #message
+    if feed.size > FEED_BYTES then
+      tell(channel, feed)
+    end
+  end
   return 1
 end
 
@@ -108,5 +142,10 @@ for k = 1, #KEYS, 2 do
   local members = tonumber(ARGV[i + 9])
   news = news + apply(KEYS[k], KEYS[k + 1], i, members)
   i = i + 10 + 2 * members
+end
+for channel, feed in pairs(feeds) do
+  if #feed.told > 0 then
+    tell(channel, feed)
+  end
 end
 return news

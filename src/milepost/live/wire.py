@@ -10,7 +10,7 @@ with the numbers before are in this one.
 Text is spliced, never parsed and written again: thousands of watchers get the bytes the ingest made.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -155,6 +155,17 @@ class LiveEvent:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {tuple(self.at)}>"
+
+
+def feed_entries(message: bytes) -> Iterator[tuple[bytes, bytes, bytes, bool, bytes]]:
+    """Yield (task, "EPOCH,SEQ", kind, only progress, data) of what apply.lua tells a feed.
+
+    Raises ValueError for what the ingest did not write.
+    """
+    lines = message.split(b"\n")
+    for header, data in zip(lines[:-1:2], lines[1::2], strict=True):
+        task, _, _, epoch, seq, kind, sort, _, _ = header.split(b" ")
+        yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", data
 
 
 def parse(task: bytes, message: bytes) -> LiveEvent:

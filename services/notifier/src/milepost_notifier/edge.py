@@ -23,9 +23,10 @@ from milepost.runtime.auth import Authenticator
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost_notifier.connections import Connection, over_limit, refusal
+from milepost_notifier.feeds import Feeds
 from milepost_notifier.limits import Limits
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
-from milepost_notifier.session import Forget, Lookup, Session
+from milepost_notifier.session import Forget, Ignore, Listen, Lookup, Session
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.frames import SUBPROTOCOL
 
@@ -81,7 +82,8 @@ class Edge:
         self._authenticate = Authenticator(settings).principal
         self._source = source
         self.snapshots = Snapshots(redis)
-        self.channels = Channels(redis, self._deliver, self.audit)
+        self.channels = Channels(redis, self._deliver, self._back)
+        self._feeds = Feeds(self.channels, self._serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
         self._watched: dict[str, Watched] = {}
         self._connections: set[Connection] = set()
@@ -99,6 +101,7 @@ class Edge:
         return (
             ("channels", self.channels.run),
             ("resolver", self._resolver.run),
+            ("feeds", self._feeds.run),
             ("ticks", self._ticks),
             ("audit", self._audits),
         )
@@ -187,13 +190,16 @@ class Edge:
         now = asyncio.get_running_loop().time()
         intents, session.intents = session.intents, []
         for intent in intents:
-            key = (tenant, intent.task)
             match intent:
                 case Lookup():
-                    self._attach(key, connection, now)
+                    self._attach((tenant, intent.task), connection, now)
                     self._resolver.ask(Ask(connection, tenant, intent, now))
                 case Forget():
-                    self._detach(key, connection)
+                    self._detach((tenant, intent.task), connection)
+                case Listen():
+                    self._feeds.join(tenant, connection)
+                case Ignore():
+                    self._feeds.leave(tenant, connection)
 
     def _attach(self, key: Key, connection: Connection, now: float) -> None:
         watched = self._watched.setdefault(key_of(*key), Watched(key, now))
@@ -214,13 +220,15 @@ class Edge:
         now = asyncio.get_running_loop().time()
         concerned: dict[Connection, None] = {}
         for channel, message, kept in messages:
-            watched = self._watched.get(channel.decode())
+            name = channel.decode()
+            watched = self._watched.get(name)
             if watched is None:
+                self._feeds.deliver(name, message)
                 continue
             try:
                 event = parse(watched.text, message)
             except ValueError:
-                log.warning("a message that the ingest did not write was left out", channel=channel.decode())
+                log.warning("a message that the ingest did not write was left out", channel=name)
                 continue
             event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
             watched.news_at = now
@@ -247,6 +255,11 @@ class Edge:
                     connection.session.tick(now)
                     self._serve(connection)
 
+    async def _back(self) -> None:
+        """Make up for what was missed while there was no channel."""
+        self._feeds.missed()
+        await self.audit()
+
     async def _audits(self) -> None:
         while True:
             await asyncio.sleep(self._audit_every)
@@ -260,7 +273,7 @@ class Edge:
         """
         async with self._auditing:
             watched = list(self._watched.values())
-            self.channels.leave_all_but(self._watched)
+            self.channels.leave_all_but({*self._watched, *self._feeds.channels})
             if not watched:
                 return
             now = asyncio.get_running_loop().time()

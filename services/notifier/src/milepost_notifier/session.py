@@ -44,6 +44,25 @@ class Forget(NamedTuple):
     task: UUID
 
 
+class Listen(NamedTuple):
+    """Call `feed_on` when the tenant's feed is heard, then `changes` for what it says."""
+
+
+class Ignore(NamedTuple):
+    """Nobody on this connection listens to the feed any more."""
+
+
+class Feed:
+    """One client's interest in all tasks of its tenant."""
+
+    __slots__ = ("live", "missed")
+
+    def __init__(self) -> None:
+        self.live = False
+        self.missed = False
+        """Changes were left out because the client is slow, and it does not know yet."""
+
+
 class Session:
     """One client from upgrade to close."""
 
@@ -56,7 +75,7 @@ class Session:
     ) -> None:
         self.name = name
         self.outbox = Outbox()
-        self.intents: list[Lookup | Forget] = []
+        self.intents: list[Lookup | Forget | Listen | Ignore] = []
         self.closing: tuple[int, str] | None = None
         self.principal: Principal | None = None
         self.lagging = False
@@ -72,6 +91,7 @@ class Session:
         self._joins = 0
         self._subs: dict[int, Subscription] = {}
         self._by_task: dict[UUID, list[Subscription]] = {}
+        self._feeds: dict[int, Feed] = {}
 
     # -- from the client
 
@@ -94,10 +114,7 @@ class Session:
         elif isinstance(frame, Sub):
             self._subscribe(frame)
         elif isinstance(frame, Unsub):
-            # Unknown: our `end` and the client's `unsub` met on the way.
-            if (sub := self._subs.get(frame.id)) is not None:
-                self.outbox.forget(sub)
-                self._remove(sub)
+            self._unsubscribe(frame.id)
         elif isinstance(frame, Ping):
             self.outbox.put(b'{"t":"pong"}')
         elif isinstance(frame, Pong):
@@ -122,15 +139,26 @@ class Session:
         )
 
     def _subscribe(self, frame: Sub) -> None:
-        if frame.id in self._subs:
+        if frame.id in self._subs or frame.id in self._feeds:
             self._err(frame.id, *DUPLICATE)
-        elif len(self._subs) >= self._limits.subs:
+        elif len(self._subs) + len(self._feeds) >= self._limits.subs:
             self._err(frame.id, *TOO_MANY)
+        elif frame.task is None:
+            self._feeds[frame.id] = Feed()
+            self.intents.append(Listen())
         else:
             sub = Subscription(frame.id, frame.task, frame.from_)
             self._subs[sub.id] = sub
             self._by_task.setdefault(sub.task, []).append(sub)
             self._look(sub)
+
+    def _unsubscribe(self, number: int) -> None:
+        # Unknown: our `end` and the client's `unsub` met on the way.
+        if (sub := self._subs.get(number)) is not None:
+            self.outbox.forget(sub)
+            self._remove(sub)
+        elif self._feeds.pop(number, None) is not None and not self._feeds:
+            self.intents.append(Ignore())
 
     # -- from Redis and Postgres
 
@@ -185,6 +213,23 @@ class Session:
                 sub.force = force
                 self._look(sub)
 
+    def feed_on(self, *, reset: bool) -> None:
+        """Take that the tenant's feed is heard from now on; `reset`: that something of it was missed."""
+        for number, feed in self._feeds.items():
+            if reset or not feed.live:
+                self._say_live(number, feed, reset=reset and feed.live)
+
+    def changes(self, changes: bytes, now: float) -> None:
+        """Take what happened to tasks of the tenant: a JSON list."""
+        for number, feed in self._feeds.items():
+            if not feed.live:
+                continue
+            if feed.missed or self.lagging:
+                feed.missed = True
+            else:
+                self.outbox.put(b'{"t":"changes","id":%d,"changes":%b}' % (number, changes))
+        self._weigh(now)
+
     # -- time
 
     def tick(self, now: float) -> None:
@@ -204,12 +249,7 @@ class Session:
             self.outbox.put(b'{"t":"ping"}')
         self._weigh(now)
         if not self.stalled and self.outbox.size <= self._limits.soft // 2 and now >= self._snap_at:
-            self.lagging = False
-            for sub in self._subs.values():
-                if sub.behind and sub.join == 0:
-                    self._snap_at = now + self._limits.snap_every
-                    sub.force = True
-                    self._look(sub)
+            self._make_up(now)
 
     def drain(self, after_ms: int) -> None:
         """Say goodbye: come back in so many milliseconds."""
@@ -220,10 +260,32 @@ class Session:
     def lost(self) -> None:
         """The connection is gone: nothing more comes in or goes out."""
         self.outbox.clear()
-        for sub in tuple(self._subs.values()):
-            self._remove(sub)
+        self._remove_all()
 
     # -- inside
+
+    def _make_up(self, now: float) -> None:
+        """Tell a client that was slow, and is not now, where things stand."""
+        self.lagging = False
+        for number, feed in self._feeds.items():
+            if feed.missed:
+                self._say_live(number, feed, reset=True)
+        for sub in self._subs.values():
+            if sub.behind and sub.join == 0:
+                self._snap_at = now + self._limits.snap_every
+                sub.force = True
+                self._look(sub)
+
+    def _say_live(self, number: int, feed: Feed, *, reset: bool) -> None:
+        feed.live, feed.missed = True, False
+        self.outbox.put(b'{"t":"live","id":%d%b}' % (number, b',"reset":true' if reset else b""))
+
+    def _remove_all(self) -> None:
+        for sub in tuple(self._subs.values()):
+            self._remove(sub)
+        if self._feeds:
+            self._feeds.clear()
+            self.intents.append(Ignore())
 
     def _meet(self, sub: Subscription, event: LiveEvent, now: float) -> None:
         """Answer a first look-up by an event that holds the whole task; the answer on its way comes too late.
@@ -342,8 +404,7 @@ class Session:
     def _close(self, code: CloseCode, detail: str = "") -> None:
         reason = f"{code.text}: {detail}" if detail else code.text
         self.closing = (code.code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
-        for sub in tuple(self._subs.values()):
-            self._remove(sub)
+        self._remove_all()
 
 
 def _task_frame(kind: bytes, number: int, at: Position, task: bytes) -> bytes:

@@ -26,8 +26,15 @@ _SETTINGS: Final = {
 @click.option("--scale", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="Times the tasks.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
 @click.option("--audit", is_flag=True, help="Afterwards check that nothing was lost or doubled; see below.")
+@click.option(
+    "--watch",
+    type=click.Choice(["each", "feed"]),
+    help="One subscription for each task, or the feed of all (default: feed for single and batch, else each).",
+)
 @json_option
-def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, as_json: bool) -> int:
+def bench(
+    names: tuple[str, ...], scale: float, workers: int, audit: bool, watch: str | None, as_json: bool
+) -> int:
     r"""Put the main job under load on servers of its own, and print what was measured.
 
     \b
@@ -36,10 +43,11 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, as_js
     progress   tasks with ten progress events each
     latency    100 tasks a second, evenly
 
-    Every task is watched over one WebSocket, and its result read from Postgres.
+    All tasks are watched over one WebSocket to their ends, and their results read from Postgres.
 
     --audit compares every row, every record on every topic and every frame with each other, names what does not fit,
-    and exits with status 1 then. It has Postgres keep a journal of all moves, which costs a little of the speed.
+    and exits with status 1 then. It has Postgres keep a journal of all moves, which costs a little of the speed, and
+    watches each task by itself unless told otherwise: a feed shows changes, not their chain.
     """
     from milepost.cli.bench.audited import Audited
     from milepost.cli.bench.scenarios import SCENARIOS, Target, run
@@ -58,8 +66,9 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, as_js
         await run(target, replace(SCENARIOS["single"], tasks=200), record=record)
         for name in names or SCENARIOS:
             scenario = SCENARIOS[name]
+            feed = scenario.feed and not audit if watch is None else watch == "feed"
             tasks = max(100, int(scenario.tasks * scale))
-            figures = await run(target, replace(scenario, tasks=tasks), record=record)
+            figures = await run(target, replace(scenario, tasks=tasks, feed=feed), record=record)
             if as_json:
                 click.echo(orjson.dumps(asdict(figures)))
             else:
@@ -82,7 +91,7 @@ def _show(figures: Any) -> None:
 
     click.echo(
         f"\n{figures.scenario}: {figures.tasks:,} tasks in {figures.seconds:.2f} s = {figures.per_second:,.0f} tasks/s"
-        f" ({figures.frames:,} frames)\n"
+        f" (watched by {figures.watch}, {figures.frames:,} frames)\n"
         f"  submit to start, ms           p50 / p95 / p99   {latency(figures.submit_to_start_ms)}\n"
         f"  submit to terminal frame, ms  p50 / p95 / p99   {latency(figures.submit_to_end_ms)}\n"
         "  CPU s per 1,000 tasks         "

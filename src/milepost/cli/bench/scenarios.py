@@ -33,7 +33,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`tasks` in all; `batch` a request; `rate` tasks a second (None: as fast as `connections` requests at once go)."""
+    """`tasks` in all; `batch` a request; `rate` tasks a second (None: as fast as `connections` requests at once go).
+
+    `feed`: the WebSocket has one subscription, to all tasks; otherwise one to each.
+    """
 
     name: str
     tasks: int
@@ -42,13 +45,14 @@ class Scenario:
     batch: int = 1
     connections: int = 32
     rate: float | None = None
+    feed: bool = False
 
 
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("single", 10_000),
-        Scenario("batch", 30_000, batch=100, connections=8),
+        Scenario("single", 10_000, feed=True),
+        Scenario("batch", 30_000, batch=100, connections=8, feed=True),
         Scenario("progress", 4_500, type="demo.count", payload={"to": 10, "delay": 0.2}, batch=50, rate=750),
         Scenario("latency", 2_000, rate=100),
     )
@@ -60,6 +64,7 @@ class Figures:
     """Seconds and counts of one run. Latencies are (p50, p95, p99) in milliseconds."""
 
     scenario: str
+    watch: str
     tasks: int
     seconds: float
     per_second: float
@@ -84,7 +89,7 @@ async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0, rec
     submitted: dict[str, float] = {}
     connections = [await Connection.open(target.url, target.key) for _ in range(scenario.connections)]
     async with aiohttp.ClientSession() as session:
-        watcher = await Watcher.open(session, target.stream_url, target.key)
+        watcher = await Watcher.open(session, target.stream_url, target.key, feed=scenario.feed)
         if record is not None:
             watcher.audited = Frames(record, scenario.name)
         reading = asyncio.create_task(watcher.run())
@@ -121,6 +126,7 @@ async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0, rec
     used = {name: round((after[name] - before.get(name, 0.0)) * per_1000, 3) for name in after}
     return Figures(
         scenario=scenario.name,
+        watch="feed" if scenario.feed else "each",
         tasks=len(submitted),
         seconds=round(ended - began, 2),
         per_second=round(len(submitted) / (ended - began), 1),

@@ -1,4 +1,4 @@
-"""One WebSocket that watches every task of a run."""
+"""One WebSocket that watches every task of a run: each by a subscription of its own, or all by the feed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,14 +8,18 @@ import aiohttp
 import orjson
 
 from milepost.audit.frames import Frames
+from milepost_schemas.event import EventKind
 from milepost_schemas.frames import SUBPROTOCOL
+
+_TERMINAL = frozenset(kind.value for kind in EventKind if kind.terminal)
 
 
 class Watcher:
-    """Subscribes to tasks and notes when their terminal frame came, by the loop's clock."""
+    """Notes when the terminal frame of each task came, by the loop's clock."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, *, feed: bool) -> None:
         self._socket = socket
+        self._feed = feed
         self._loop = asyncio.get_running_loop()
         self._next = 0
         self._room = asyncio.Semaphore(0)
@@ -27,18 +31,25 @@ class Watcher:
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, session: aiohttp.ClientSession, url: str, key: str) -> "Watcher":
-        """Connect and say hello."""
+    async def open(cls, session: aiohttp.ClientSession, url: str, key: str, *, feed: bool) -> "Watcher":
+        """Connect and say hello; with `feed`, be told of every task from now on."""
         socket = await session.ws_connect(url, protocols=(SUBPROTOCOL,), max_msg_size=0, compress=0, autoping=True)
         await socket.send_str(orjson.dumps({"t": "hello", "token": key}).decode())
         welcome = orjson.loads(await socket.receive_str())
-        watcher = cls(socket)
+        watcher = cls(socket, feed=feed)
+        if feed:
+            await socket.send_str('{"t":"sub","id":0,"feed":"tasks"}')
+            live = orjson.loads(await socket.receive_str())
+            if live["t"] != "live":
+                raise RuntimeError(f"the notifier did not open its feed: {live}")
         for _ in range(welcome["max_subs"]):
             watcher._room.release()
         return watcher
 
     async def watch(self, tasks: Iterable[str]) -> None:
-        """Subscribe to tasks; waits while the server's limit of subscriptions is reached."""
+        """Subscribe to tasks, unless the feed tells of them; waits while the server's limit of them is reached."""
+        if self._feed:
+            return
         for task in tasks:
             await self._room.acquire()
             self._next += 1
@@ -61,6 +72,15 @@ class Watcher:
                     self.states[task] = frame["task"]["state"]
                     self._room.release()
                     self._changed.set()
+                case "changes":
+                    now = self._loop.time()
+                    for change in frame["changes"]:
+                        if change["kind"] in _TERMINAL:
+                            self.ended[change["task"]] = now
+                            self.states[change["task"]] = change["kind"]
+                    self._changed.set()
+                case "live":
+                    raise RuntimeError("the feed missed something")
                 case "err":
                     raise RuntimeError(f"the notifier refused: {frame}")
                 case "ping":
