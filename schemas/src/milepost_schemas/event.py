@@ -31,12 +31,17 @@ class EventKind(StrEnum):
     @property
     def terminal(self) -> bool:
         """Whether it is the last of its task, unless a person retries that."""
-        return self in {EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED}
+        return self in _TERMINAL
 
     @property
     def patches(self) -> bool:
         """Whether `data` is a patch of the task (and not something streamed beside it)."""
-        return self not in {EventKind.STEP, EventKind.LOG, EventKind.OUTPUT}
+        return self not in _STREAMED
+
+
+# Asked of every event that passes, so not made anew each time.
+_TERMINAL = frozenset({EventKind.SUCCEEDED, EventKind.FAILED, EventKind.CANCELLED})
+_STREAMED = frozenset({EventKind.STEP, EventKind.LOG, EventKind.OUTPUT})
 
 
 class Event(Contract):

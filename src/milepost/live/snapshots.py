@@ -16,6 +16,7 @@ from milepost.live.wire import (
     MEMBERS,
     LiveEvent,
     is_progress_only,
+    json_text,
     members_of,
     merged_of,
     merged_text,
@@ -284,7 +285,7 @@ def _arguments(event: Event) -> list[Any]:
             members = members_of(patch)
         if "state" in patch:
             finished = int(patch["state"] in _FINISHED)
-        data = row or object_text(members)
+        data = row or (json_text(patch) if len(members) == len(patch) else object_text(members))
     else:
         alone = lifecycle = base = False
         data = object_text(members_of(patch))

@@ -27,13 +27,14 @@ STREAMED: Final = frozenset(kind.value for kind in EventKind if not kind.patches
 SEED: Final = "seed"
 """Not an event: the snapshot was moved forward from Postgres."""
 MEMBERS_MAX: Final = 256
+_UTC: Final = orjson.OPT_UTC_Z
 _PROGRESS_ONLY: Final = frozenset({"progress", "epoch"})
 
 
 def json_text(value: Any) -> bytes:
     """Return `value` as JSON; integers of any size, NaN as null."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, option=_UTC)
     except TypeError:
         return to_json(value, inf_nan_mode="null")
 
@@ -45,7 +46,10 @@ def members_of(data: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     """
     if len(data) > MEMBERS_MAX:
         raise ValueError(f"a task has at most {MEMBERS_MAX} members, this has {len(data)}")
-    return [(name, json_text(value)) for name, value in data.items() if not name.startswith("@")]
+    try:
+        return [(name, orjson.dumps(value, option=_UTC)) for name, value in data.items() if name[:1] != "@"]
+    except TypeError:
+        return [(name, json_text(value)) for name, value in data.items() if name[:1] != "@"]
 
 
 def object_text(members: list[tuple[str, bytes]]) -> bytes:
@@ -80,7 +84,7 @@ def message_of(event: Event, data: bytes, *, whole: bool, alone: bool) -> bytes:
     """Return the message without its first two words, which only Redis knows when it applies the event."""
     return b"%d %d %b %d %d %b\n%b" % (
         *event.at,
-        event.kind.value.encode(),
+        event.kind.encode(),
         2 if whole else alone,
         merged_of(event),
         (event.traceparent or "-").encode(),

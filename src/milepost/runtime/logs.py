@@ -2,11 +2,32 @@
 
 import logging
 import sys
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
 from milepost.runtime.settings import Settings
+
+_AT_WORK: Final[ContextVar[tuple[UUID | None, str | None]]] = ContextVar("milepost_at_work", default=(None, None))
+
+
+def at_work(task: UUID | None, trace_id: str | None) -> None:
+    """Let all that is logged in this context from now on name the task and the trace.
+
+    One variable that is only looked at when something is logged: each attempt and each request sets it.
+    """
+    _AT_WORK.set((task, trace_id))
+
+
+def _name_work(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    task, trace_id = _AT_WORK.get()
+    if task is not None:
+        event.setdefault("task", str(task))
+    if trace_id is not None:
+        event.setdefault("trace_id", trace_id)
+    return event
 
 
 def set_up_logs(settings: Settings, service: str) -> None:
@@ -15,6 +36,7 @@ def set_up_logs(settings: Settings, service: str) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _name_work,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.EventRenamer("message"),

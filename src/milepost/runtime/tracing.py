@@ -1,8 +1,8 @@
 """W3C trace context and spans. Without OTEL_EXPORTER_OTLP_ENDPOINT a trace is only an id that is carried along."""
 
 import os
+import random
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,6 +11,8 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
 _TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = "0" * 16
 _enabled = False
 
 
@@ -44,8 +46,9 @@ def shut_down_tracing() -> None:
 
 def new_traceparent() -> str:
     """Return the start of a new, unsampled trace."""
-    digits = secrets.token_hex(24)
-    return f"00-{digits[:32]}-{digits[32:]}-00"
+    # Ids have to differ, not to be secret; the generator is seeded anew in forked processes.
+    bits = random.getrandbits(192) | 1 << 191 | 1
+    return f"00-{bits >> 64:032x}-{bits & 0xFFFF_FFFF_FFFF_FFFF:016x}-00"
 
 
 def valid_traceparent(text: str | None) -> str | None:
@@ -53,7 +56,7 @@ def valid_traceparent(text: str | None) -> str | None:
     if text is None:
         return None
     match = _TRACEPARENT.match(text)
-    if match is None or set(match[1]) == {"0"} or set(match[2]) == {"0"}:
+    if match is None or match[1] == _NO_TRACE or match[2] == _NO_SPAN:
         return None
     return text
 

@@ -39,8 +39,9 @@ class Context:
     _clock: Callable[[], float] = time.monotonic
     _next_at: float = 0.0
     # At most one update is held back. A deque, because its append and pop are atomic: the handler's thread puts, the
-    # worker's loop takes, and neither may lose the last update to the other.
-    _held: deque[tuple[float, float | None, str | None, str | None]] = field(default_factory=lambda: deque(maxlen=1))
+    # worker's loop takes, and neither may lose the last update to the other. Made when first needed: most tasks are
+    # short, and say nothing or little.
+    _held: deque[tuple[float, float | None, str | None, str | None]] | None = None
     _cancelled: bool = False
 
     @property
@@ -67,17 +68,22 @@ class Context:
         """
         now = self._clock()
         if now < self._next_at:
+            if self._held is None:
+                self._held = deque(maxlen=1)
             self._held.append((done, total, unit, message))
             return
         self._next_at = now + SENT_EVERY_S
-        self._held.clear()
+        if self._held:
+            self._held.clear()
         if self._sink is not None:
             self._sink(done, total, unit, message)
 
     def flush(self, *, final: bool = False) -> None:
         """Send the update that was held back, if its time has come or it is `final`. The worker does this."""
+        if not self._held:
+            return
         now = self._clock()
-        if not self._held or (now < self._next_at and not final):
+        if now < self._next_at and not final:
             return
         try:
             held = self._held.popleft()

@@ -11,8 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
-from milepost.errors import MilepostError
 from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
@@ -22,7 +22,6 @@ from milepost.runtime.settings import Settings
 from milepost.store import Store, open_pool
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
-from milepost.store.records import Held
 from milepost_api.cursors import Cursors
 from milepost_api.dead_records import DeadRecords
 from milepost_api.endpoint import Endpoint, internal, trace_id_for
@@ -123,7 +122,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
     pool = await open_pool(settings, "api", size=_POOL)
     store = Store(pool)
     writer = Writer(settings, "milepost-api")
-    forget = _Forget(store)
+    acknowledged = Acknowledged(store)
     read = GroupCommit(store.get_many, limit=_READ_LIMIT, lanes=2, transient=transient)
     services = Services(
         settings=settings,
@@ -133,19 +132,24 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
-        announcer=Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", forget),
+        announcer=Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged),
         types=KnownTypes(store.types),
         cursors=Cursors(settings),
         waits=Waits(read),
     )
     aside = DeadRecords(settings, services.dead_letters)
     try:
-        async with background(("kafka writer", writer.run), ("types", services.types.run), ("dead letters", aside.run)):
+        async with background(
+            ("kafka writer", writer.run),
+            ("acknowledged", acknowledged.run),
+            ("types", services.types.run),
+            ("dead letters", aside.run),
+        ):
             yield services
             await services.submit.drain()
             if writer.connected:
                 await writer.flush(_FLUSH_S)
-            await forget.drain()
+            await acknowledged.drain()
     finally:
         await _close(pool)
 
@@ -156,29 +160,6 @@ async def _close(pool: Pool) -> None:
             await pool.close()
     except TimeoutError:
         pool.terminate()
-
-
-class _Forget:
-    """Deletes outbox rows of completions Kafka has; what it misses, the sweeper finds again."""
-
-    def __init__(self, store: Store) -> None:
-        self._delete = GroupCommit(store.delete_outbox, limit=_SUBMIT_LIMIT, transient=transient)
-        self._deleting: set[asyncio.Task[None]] = set()
-
-    def __call__(self, held: Held) -> None:
-        task = asyncio.get_running_loop().create_task(self._forget(held))
-        self._deleting.add(task)
-        task.add_done_callback(self._deleting.discard)
-
-    async def _forget(self, held: Held) -> None:
-        try:
-            await self._delete(held)
-        except MilepostError as error:
-            log.debug("outbox row stays for the sweeper", task=str(held.id), error=str(error))
-
-    async def drain(self) -> None:
-        if self._deleting:
-            await asyncio.wait(self._deleting, timeout=_FLUSH_S)
 
 
 async def _http_error(request: Request, error: Exception) -> Any:

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any, ClassVar, Final
 
-import structlog
 from fastapi.routing import APIRoute
 from opentelemetry.trace import SpanKind
 from starlette.requests import Request
@@ -11,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from milepost.errors import Unavailable
 from milepost.runtime.auth import Principal
-from milepost.runtime.logs import get_logger
+from milepost.runtime.logs import at_work, get_logger
 from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
 from milepost_api.body import read_json_body
 from milepost_api.problems import Refusal, unavailable
@@ -67,7 +66,7 @@ class Endpoint(APIRoute):
         await reply(scope, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive, traceparent: str) -> Reply:
-        structlog.contextvars.bind_contextvars(trace_id=trace_id_of(traceparent))
+        at_work(None, trace_id_of(traceparent))
         try:
             call = Call(scope, receive)
             call.services = scope["app"].state.services

@@ -1,16 +1,16 @@
 """One claimed task, from the claim to an outcome."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from uuid import UUID
 
 import orjson
-import structlog
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
-from milepost.runtime.logs import get_logger
+from milepost.runtime.logs import at_work, get_logger
 from milepost.runtime.tracing import span, trace_id_of
 from milepost.store import Claimed, Held
 from milepost.tasks.context import Context
@@ -62,6 +62,8 @@ class Attempt:
         self.began = self._loop.time()
         self.deadline = None if claimed.left_s is None else self.began + claimed.left_s
         """When the task's total time is over, by the loop's clock; None: never."""
+        self.running_since = math.inf
+        """When the handler began, by the loop's clock: a busy worker gets to it some time after the claim."""
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
         self.reason: StopReason | None = None
@@ -120,7 +122,8 @@ class Attempt:
 
     async def run(self) -> Outcome:
         """Run the handler to an outcome. Never raises for what a handler does."""
-        structlog.contextvars.bind_contextvars(task=str(self.id), trace_id=self.context.trace_id)
+        self.running_since = self._loop.time()
+        at_work(self.id, self.context.trace_id)
         try:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
+from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
 from milepost.log import Topics, Writer
 from milepost.log.deadletters import put_aside
-from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import Claimed, Held, Store, open_pool
-from milepost.store.connection import transient
+from milepost.store import Claimed, Store, open_pool
 from milepost.tasks.registry import Registry
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
@@ -45,9 +44,9 @@ class Worker:
         self._store = store
         self.identity = Identity.new(settings, registry)
         self._writer = Writer(settings, self.identity.name)
-        self._acknowledged = GroupCommit[Held, None](store.delete_outbox, transient=transient)
+        self._acknowledged = Acknowledged(store)
         topics = Topics(settings.topic_prefix)
-        self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._forget)
+        self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._acknowledged)
         self._running = Running(settings.concurrency)
         self._processes = Processes(modules)
         self._runners = Runners(ThreadJob, self._processes.start)
@@ -58,7 +57,6 @@ class Worker:
         self._control = Control(settings, self.identity, self._running)
         self._leases = Leases(settings, store, self._running)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._forgetting: set[asyncio.Task[None]] = set()
         self._draining = False
         self._giving_back = False
 
@@ -69,6 +67,7 @@ class Worker:
             await stack.enter_async_context(
                 background(
                     ("kafka writer", self._writer.run),
+                    ("acknowledged", self._acknowledged.run),
                     ("leases", self._leases.renew),
                     ("lease watch", self._leases.watch),
                     ("event pump", self._pump),
@@ -138,7 +137,7 @@ class Worker:
             now = loop.time()
             for attempt in self._running:
                 attempt.context.flush()
-                if attempt.trail.behind and now - attempt.began > TOGETHER_S and not attempt.settling:
+                if attempt.trail.behind and now - attempt.running_since > TOGETHER_S and not attempt.settling:
                     attempt.trail.flush()
 
     async def _beat(self) -> None:
@@ -185,16 +184,6 @@ class Worker:
             log.info("Postgres is away; this worker will be forgotten when it has not been seen for a while")
         log.info("stopped")
 
-    def _forget(self, held: Held) -> None:
-        task = asyncio.create_task(self._forget_later(held))
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
-
-    async def _forget_later(self, held: Held) -> None:
-        try:
-            await self._acknowledged(held)
-        except Unavailable:
-            log.info("an outbox row stays; its completion will be published once more", task=str(held.id))
 
 
 async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:

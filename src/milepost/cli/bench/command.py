@@ -32,9 +32,7 @@ _SETTINGS: Final = {
     help="One subscription for each task, or the feed of all (default: feed for single and batch, else each).",
 )
 @json_option
-def bench(
-    names: tuple[str, ...], scale: float, workers: int, audit: bool, watch: str | None, as_json: bool
-) -> int:
+def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch: str | None, as_json: bool) -> int:
     r"""Put the main job under load on servers of its own, and print what was measured.
 
     \b

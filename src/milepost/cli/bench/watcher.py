@@ -63,7 +63,7 @@ class Watcher:
         async for message in self._socket:
             frame: dict[str, Any] = orjson.loads(message.data)
             self.frames += 1
-            if self.audited is not None:
+            if self.audited is not None and not self._feed:
                 self.audited.got(frame)
             match frame["t"]:
                 case "end":
