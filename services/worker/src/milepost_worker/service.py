@@ -185,7 +185,6 @@ class Worker:
         log.info("stopped")
 
 
-
 async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:
     """Compose a worker and run it until it has drained."""
     # Claims, renewals, completions and four passes may be under way at once.
