@@ -64,20 +64,30 @@ def _ends(task: UUID, row: TaskRow, events: list[EventRecord]) -> Iterator[Findi
 def _epoch(task: UUID, epoch: int, events: list[EventRecord]) -> Iterator[Finding]:
     """Check the numbers within an epoch; copies of a record are no fault, two records with one number are."""
     first: dict[int, EventRecord] = {}
-    order: list[EventRecord] = []
+    by_source: dict[str, dict[int, EventRecord]] = {}
     for event in events:
-        known = first.get(event.at.seq)
-        if known is None:
-            first[event.at.seq] = event
-            order.append(event)
-        elif (known.kind, known.state or event.state) != (event.kind, event.state or known.state):
-            yield Finding(
-                4,
-                task,
-                f"{_at(event.at)} was given twice: {known.kind} ({known.place}), {event.kind} ({event.place}).",
-            )
+        known = first.setdefault(event.at.seq, event)
+        by_source.setdefault(event.source, {}).setdefault(event.at.seq, event)
+        if (known.kind, known.state or event.state) != (event.kind, event.state or known.state):
+            given = f"{known.kind} ({known.place}), {event.kind} ({event.place})"
+            yield Finding(4, task, f"{_at(event.at)} was given twice: {given}.")
         elif known.result is not None and event.result is not None and known.result != event.result:
             yield Finding(2, task, f"two copies of event {_at(event.at)} show different results.")
+    # Who only repeats an end from the outbox is no writer of the epoch. It shows the whole task, so what its writer
+    # sends after it, once its producer has healed, is older than what readers have, and missed by nobody.
+    writers = {
+        source: list(found.values())
+        for source, found in by_source.items()
+        if not all(event.whole and event.kind in TERMINAL for event in found.values())
+    }
+    if len(writers) > 1:
+        yield Finding(4, task, f"{len(writers)} parties wrote events of epoch {epoch}: {', '.join(sorted(writers))}.")
+    for order in writers.values():
+        yield from _numbers(task, epoch, order)
+
+
+def _numbers(task: UUID, epoch: int, order: list[EventRecord]) -> Iterator[Finding]:
+    """Check one writer's events of an epoch, each the first of its copies, as they lie in the log."""
     if not order[0].whole and order[0].at.seq - order[0].merged != 0:
         yield Finding(4, task, f"epoch {epoch} begins with event {_at(order[0].at)}: those before it are missing.")
     for before, after in pairwise(order):
@@ -85,9 +95,6 @@ def _epoch(task: UUID, epoch: int, events: list[EventRecord]) -> Iterator[Findin
             yield Finding(4, task, f"event {_at(after.at)} comes behind {_at(before.at)} in the log.")
         elif after.at.seq - after.merged > before.at.seq + 1 and not after.whole:
             yield Finding(4, task, f"between events {_at(before.at)} and {_at(after.at)} some are missing.")
-    writers = {event.source for event in order if not (event.whole and event.kind in TERMINAL)}
-    if len(writers) > 1:
-        yield Finding(4, task, f"{len(writers)} parties wrote events of epoch {epoch}: {', '.join(sorted(writers))}.")
 
 
 def _completions(task: UUID, row: TaskRow | None, completions: list[CompletionRecord]) -> Iterator[Finding]:

@@ -11,9 +11,6 @@ from milepost.domain.states import TRANSITIONS, Actor, legal
 from milepost_schemas.task import TaskState
 
 TERMINAL: Final = frozenset(state.value for state in TaskState if state.terminal)
-COUNTED: Final = frozenset({"failed", "lease_lost"})
-"""Outcomes of earlier attempts that count against `max_attempts`."""
-UNCOUNTED: Final = frozenset({"released"})
 _APPLICATION: Final = {Actor.API: "milepost-api"}
 _OURS: Final = frozenset({"milepost-api", "milepost-worker"})
 
@@ -100,13 +97,8 @@ def _row(facts: Facts, task: TaskRow) -> Iterator[Finding]:
             yield Finding(
                 3, task.id, f"an attempt of epoch {attempt.epoch} is history and the task is in {task.epoch}."
             )
-    outcomes = Counter(attempt.outcome for attempt in past)
-    if outcomes.keys() <= COUNTED | UNCOUNTED:
-        counted = sum(outcomes[outcome] for outcome in COUNTED)
-        if task.attempt not in {counted, counted + 1}:
-            yield Finding(
-                3, task.id, f"it counts {task.attempt} attempts and its history has {counted} before the last."
-            )
+    if task.attempt > len(past) + 1:
+        yield Finding(3, task.id, f"it counts {task.attempt} attempts and its history has {len(past)} before the last.")
 
 
 def _moves(task: TaskRow, moves: list[Move]) -> Iterator[Finding]:
@@ -138,6 +130,11 @@ def _move(task: TaskRow, move: Move) -> Iterator[Finding]:
     said = f"{move.source} (epoch {move.epoch_before}) -> {move.target} (epoch {move.epoch})"
     source = None if move.source is None else TaskState(move.source)
     target = TaskState(move.target)
+    if move.source == move.target == "running" and move.epoch == move.epoch_before:
+        # A worker that gives up gives the attempt back before the sweep takes the task.
+        if move.attempt != move.attempt_before - 1:
+            yield Finding(3, task.id, f"its attempts went from {move.attempt_before} to {move.attempt} while it ran.")
+        return
     if not legal(source, target):
         yield Finding(3, task.id, f"{said} by {move.application} is no legal move.")
         return
@@ -152,5 +149,15 @@ def _move(task: TaskRow, move: Move) -> Iterator[Finding]:
         makers = {_APPLICATION.get(t.actor, "milepost-worker") for t in allowed}
         if move.application not in makers:
             yield Finding(3, task.id, f"{said} was made by {move.application}.")
+    yield from _attempts(task, move, said)
+
+
+def _attempts(task: TaskRow, move: Move, said: str) -> Iterator[Finding]:
+    if (move.source, move.target) == ("queued", "running"):
+        if move.attempt != move.attempt_before + 1:
+            made = f"{move.attempt_before} attempts {move.attempt}"
+            yield Finding(3, task.id, f"its claim in epoch {move.epoch} made {made}.")
+    elif move.source not in TERMINAL and move.attempt not in {move.attempt_before, move.attempt_before - 1}:
+        yield Finding(3, task.id, f"its attempts went from {move.attempt_before} to {move.attempt}: {said}.")
     if move.attempt > move.max_attempts:
         yield Finding(3, task.id, f"attempt {move.attempt} of {move.max_attempts} began: {said}.")

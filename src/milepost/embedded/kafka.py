@@ -72,17 +72,18 @@ class KafkaCluster:
 
 
 class KafkaServer(Server):
-    """One broker, node `index` of its cluster."""
+    """One broker, node `index` of its cluster; it tells clients to come to `advertised` if that is not its port."""
 
     advice = (
         "if the port is taken, start again; if its data is damaged, remove kafka-* under the home; if it "
         "cannot allocate memory, free some (it needs about 400 MiB)."
     )
 
-    def __init__(self, home: Path, port: int, index: int, cluster: KafkaCluster) -> None:
+    def __init__(self, home: Path, port: int, index: int, cluster: KafkaCluster, advertised: int | None = None) -> None:
         super().__init__(f"kafka-{index}", home, port)
         self.index = index
         self.cluster = cluster
+        self.advertised = port if advertised is None else advertised
         self.directory = home / self.name
         self._jvm: Jvm | None = None
 
@@ -103,6 +104,7 @@ class KafkaServer(Server):
             raise Unsupported(f"Kafka takes no path with a comma: {self.directory}. Move MILEPOST_HOME.")
         self.directory.mkdir(parents=True, exist_ok=True)
         settings = broker_settings(self.index, self.port, self.cluster.controllers, self.directory / "data")
+        settings["advertised.listeners"] = f"PLAINTEXT://{LOOPBACK}:{self.advertised}"
         lines = (f"{key}={_escaped(value)}\n" for key, value in settings.items())
         self._settings_file.write_text("".join(lines), encoding="ascii")
         if not (self.directory / "data" / "meta.properties").exists():

@@ -24,11 +24,15 @@ TRIES = 200
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports asked for by name; None leaves the choice to us. Broker N listens on `kafka` + N."""
+    """Ports asked for by name; None leaves the choice to us. Broker N listens on `kafka` + N.
+
+    `kafka_advertised` (+ N) is where brokers tell clients to find them, for a proxy between; None: where they listen.
+    """
 
     kafka: int | None = None
     postgres: int | None = None
     redis: int | None = None
+    kafka_advertised: int | None = None
 
     def named(self, brokers: int) -> dict[str, int]:
         """Return the ports that were asked for, by the name of their server."""

@@ -181,7 +181,11 @@ class Stack:
             self.home / "run" / "ports.json",
         )
         cluster = KafkaCluster(self.home, [ports[name] for name in controllers], self._say)
-        self._kafka = [KafkaServer(self.home, ports[name], index, cluster) for index, name in enumerate(names)]
+        advertised = self.ports.kafka_advertised
+        self._kafka = [
+            KafkaServer(self.home, ports[name], index, cluster, None if advertised is None else advertised + index)
+            for index, name in enumerate(names)
+        ]
         self._postgres = PostgresServer(self.home, ports["postgres"])
         self._redis = RedisServer(self.home, ports["redis"])
 

@@ -53,6 +53,9 @@ def _moves(facts: Facts) -> "list[object]":
 OTHERS = digest({"n": 2})
 
 FAULTS: list[tuple[str, int, str, Fault]] = [
+    ("a claim that does not count", 3, "its claim in epoch 1", lambda f, r: replaced(f.moves or {}, 1, attempt=0)),
+    ("an attempt from nowhere", 3, "attempts went from 1 to 2", lambda f, r: replaced(f.moves or {}, 2, attempt=2)),
+    ("an attempt gained in a run", 3, "while it ran", lambda f, r: _gain(f)),
     ("a task that is gone", 1, "Postgres does not have it", lambda f, r: f.tasks.clear()),
     ("an accepted task that is gone", 1, "told that it was accepted", lambda f, r: r.answered(OTHER)),
     ("a task that never ends", 1, "still running in epoch 3", lambda f, r: _row(f, state="running", result=None)),
@@ -114,7 +117,7 @@ FAULTS: list[tuple[str, int, str, Fault]] = [
         "attempt 4 of 3 began",
         lambda f, r: replaced(f.moves or {}, 3, attempt=4),
     ),
-    ("an attempt that was not counted", 3, "its history has 2", lambda f, r: _count(f)),
+    ("an attempt that was not counted", 3, "its history has 0", lambda f, r: _count(f)),
     (
         "history of the future",
         3,
@@ -256,8 +259,11 @@ def _shown(record: Record, result: str) -> None:
 
 
 def _count(facts: Facts) -> None:
-    facts.history[TASK] += [PastAttempt(2, 2, "failed")]
-    _row(facts, attempt=1)
+    facts.history[TASK].clear()
+
+
+def _gain(facts: Facts) -> None:
+    _moves(facts).insert(2, move("running", "running", (1, 1), (1, 2)))
 
 
 def _seq(facts: Facts, seq: int) -> None:
@@ -288,18 +294,32 @@ def test_what_is_allowed_to_happen_is_no_fault() -> None:
     # The sweep of the outbox tells the end once more, as the whole task, from another worker.
     told = event(7, 3, 2, "succeeded", FIRST, whole=True, state="succeeded", result=digest({"n": 1}))
     facts.events[TASK][5:] = [told]
-    _frames(record, sub(), snap((3, 0)), ev((3, 2), (3, 0), "succeeded", whole=True), end())
+    _frames(record, sub(), snap((3, 0)), ev((3, 2), (3, 0), "succeeded", whole=True), end(attempt=1))
+    # Here its writer's producer healed only after that, and sends what is old by now.
+    facts.events[TASK] += [
+        event(8, 3, 1, "progress", SECOND, merged=1, state="running"),
+        event(9, 3, 2, "succeeded", SECOND, state="succeeded", result=digest({"n": 1})),
+    ]
+    # A worker gave up and gave its attempt back; the sweep took the task then.
+    assert facts.moves is not None
+    facts.moves[TASK][2:4] = [
+        move("running", "running", (1, 1), (1, 0)),
+        move("running", "queued", (1, 2), (0, 0)),
+        move("queued", "running", (2, 3), (0, 1)),
+    ]
+    replaced(facts.moves, 5, attempt_before=1, attempt=1)
+    facts.tasks[TASK] = row(attempt=1)
+    facts.completions[TASK] = [completion(attempt=1)]
     # A client that reads slowly is spared events; one that left is owed no end.
     slow = record.watch(TASK, slow=True)
-    slow.frames += [sub(), snap((1, 0)), ev((1, 4), (1, 0)), end()]
+    slow.frames += [sub(), snap((1, 0)), ev((1, 4), (1, 0)), end(attempt=1)]
     left = record.watch(TASK)
     left.left = True
     # After Redis lost everything a client that comes back may be shown what Postgres knows, which is older.
     back = record.watch(TASK)
-    back.frames += [sub(), snap((3, 1)), sub((3, 1)), snap((3, 0), reset=True), ev((3, 1), (3, 0)), end()]
+    back.frames += [sub(), snap((3, 1)), sub((3, 1)), snap((3, 0), reset=True), ev((3, 1), (3, 0)), end(attempt=1)]
     # Nobody told this client of a task, but one submission had no answer.
     record.unanswered = 1
     facts.tasks[OTHER] = row(id=OTHER, key=None, state="queued", epoch=0, seq=0, attempt=0, result=None)
-    assert facts.moves is not None
     facts.moves[OTHER] = [move(None, "queued", (0, 0), (0, 0), by="api")]
     assert check(facts, record).text().startswith("The audit found nothing wrong.")
