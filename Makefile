@@ -3,17 +3,20 @@
 # make dev             the same stack as demo, serving, with reload of task code
 # make check            format, lint, types, layers, contracts
 # make bench            the main job under load, with figures
+# make faults           every fault at length, each with an audit (make test runs the short ones)
+# make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make compose-demo   the whole system in containers, and the same demo in it
 # make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
+MINUTES ?= 5
 VENV := .venv
 UV := .tools/bin/uv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench compose-up compose-demo compose-down schemas lock clean
+.PHONY: help demo dev test check format bench faults soak compose-up compose-demo compose-down schemas lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +59,12 @@ format: $(READY)
 
 bench: $(READY)
 	$(RUN)/milepost bench $(ARGS)
+
+faults: $(READY)
+	$(RUN)/pytest tests/faults -m faults $(ARGS)
+
+soak: $(READY)
+	$(RUN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 compose-up:
 	@test -e .env || deploy/make-env

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -24,11 +25,11 @@ MakeSettings = Callable[..., Awaitable[Settings]]
 
 
 @asynccontextmanager
-async def started_stack() -> AsyncIterator[Stack]:
+async def started_stack(**options: Any) -> AsyncIterator[Stack]:
     """Run servers in a home of their own, which is gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="milepost-tests-"))
     try:
-        async with Stack(home) as running:
+        async with Stack(home, **options) as running:
             yield running
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -1,4 +1,7 @@
-"""A network that fails: a TCP proxy which holds back, cuts or swallows what goes through it."""
+"""A network that fails: a TCP proxy which holds back, cuts or swallows what goes through it.
+
+For Postgres and Redis by their address, for Kafka as the port its brokers advertise.
+"""
 
 import asyncio
 import contextlib
@@ -17,13 +20,18 @@ class Proxy:
         self.accepted = 0
         """Connections taken so far."""
         self._flows = asyncio.Event()
-        self._flows.set()
+        self._replies = asyncio.Event()
+        self._passed = asyncio.Event()
+        self._held = asyncio.Event()
+        self.flow()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
-        """Take connections, from the first call on always on the same port."""
+        """Take connections, from the first call on always on the same port; nothing if it does."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -36,11 +44,29 @@ class Proxy:
 
     def stall(self) -> None:
         """Hold everything back, on connections there are and on new ones: no byte, no end, as after a network cut."""
+        self._held.clear()
         self._flows.clear()
+        self._replies.clear()
+
+    def hold_replies(self) -> None:
+        """Let requests pass and hold back what is answered: the server does it and nobody learns of it."""
+        self._passed.clear()
+        self._replies.clear()
 
     def flow(self) -> None:
         """Let everything pass again, first what was held back."""
         self._flows.set()
+        self._replies.set()
+
+    async def held_back(self, within_s: float = 10.0) -> None:
+        """Wait until a request was held back since `stall`."""
+        async with asyncio.timeout(within_s):
+            await self._held.wait()
+
+    async def request_passed(self, within_s: float = 10.0) -> None:
+        """Wait until a request went through since `hold_replies`."""
+        async with asyncio.timeout(within_s):
+            await self._passed.wait()
 
     def cut(self) -> None:
         """Reset every connection there is."""
@@ -83,18 +109,29 @@ class Proxy:
         self._tasks.add(task)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, back))
-                group.create_task(self._pass(there, writer))
+                group.create_task(self._ask(reader, back))
+                group.create_task(self._answer(there, writer))
         finally:
             self._pairs.discard(pair)
             self._tasks.discard(task)
             for end in pair:
                 end.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
-                await self._flows.wait()
+                if not self._flows.is_set():
+                    self._held.set()
+                    await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+                self._passed.set()
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await self._replies.wait()
                 writer.write(data)
                 await writer.drain()
             writer.close()

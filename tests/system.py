@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,23 @@ from tests.conftest import eventually
 ROOT = Path(__file__).parents[1]
 
 
+WorkerEnv = Callable[[int], Mapping[str, str]]
+"""Variables of one worker, by its number: what a fault that hits only that one needs."""
+
+
 class System:
     """One api, some workers and notifiers. Processes are named as `milepost dev` names them."""
 
-    def __init__(self, settings: Settings, *, workers: int, notifiers: int, tasks: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        workers: int,
+        notifiers: int,
+        tasks: str,
+        env: Mapping[str, str],
+        worker_env: WorkerEnv = lambda _: {},
+    ) -> None:
         self.settings = settings
         names = ["api", *(f"{end}-{n}" for n in range(notifiers) for end in ("stream", "http"))]
         ports = list(allocate(names, {}, settings.home / "run" / "ports.json").values())
@@ -49,7 +62,7 @@ class System:
             **env,
         }
         self.api = self._process("api", "milepost_api")
-        self.workers = [self._process(f"worker-{n}", "milepost_worker") for n in range(workers)]
+        self.workers = [self._process(f"worker-{n}", "milepost_worker", **worker_env(n)) for n in range(workers)]
         self.notifiers = [
             self._process(
                 f"notifier-{n}",
@@ -122,11 +135,12 @@ async def running(
     notifiers: int = 1,
     tasks: str = "milepost.demo,tests.tasks",
     env: Mapping[str, str] | None = None,
+    worker_env: WorkerEnv = lambda _: {},
 ) -> AsyncIterator[System]:
     """Run a system over fresh settings; its logs are shown if the block fails."""
     await migrate(settings)
     await ensure_topics(settings, ["default", "slow", "analysis"])
-    system = System(settings, workers=workers, notifiers=notifiers, tasks=tasks, env=env or {})
+    system = System(settings, workers=workers, notifiers=notifiers, tasks=tasks, env=env or {}, worker_env=worker_env)
     try:
         await system.start()
         yield system

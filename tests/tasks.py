@@ -142,3 +142,41 @@ async def fail_until(_ctx: Context, payload: Gate) -> None:
     """Fail for good until the gate is there."""
     if not Path(payload.path).exists():  # noqa: ASYNC240 - a stat
         raise Permanent(f"no {payload.path}")
+
+
+class Chatter(BaseModel):
+    """For how long, and what."""
+
+    seconds: float
+    words: str
+
+
+@task("test.chatter", max_attempts=1)
+async def chatter(ctx: Context, payload: Chatter) -> None:
+    """Report progress with long messages, as often as it is sent."""
+    for step in range(int(payload.seconds * 5)):
+        ctx.progress(step, message=f"{step} {payload.words}")
+        await asyncio.sleep(0.2)
+
+
+@task("test.stubborn")
+async def stubborn(_ctx: Context) -> None:
+    """Swallow every cancellation for a while."""
+    deadline = time.monotonic() + 12
+    while time.monotonic() < deadline:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            continue
+
+
+class Seconds(BaseModel):
+    """How long."""
+
+    seconds: float
+
+
+@task("test.blocking")
+async def blocking(_ctx: Context, payload: Seconds) -> None:
+    """Block the loop of the worker."""
+    time.sleep(payload.seconds)  # noqa: ASYNC251 - that is what it is for

@@ -1,0 +1,126 @@
+"""Kafka away: tasks are accepted and done all the same, and told of when it is back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from milepost.embedded import Stack
+from milepost.runtime.settings import Settings
+from tests.conftest import API_KEY, eventually, started_stack
+from tests.faults.conftest import Stage
+from tests.faults.loads import short, varied
+from tests.scene import Scene, Wires, staged, wired
+
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
+
+
+async def _succeeded(scene: Scene) -> int:
+    return int((await scene.rows("select count(*) from milepost.tasks where state = 'succeeded'"))[0][0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate"),
+    [
+        pytest.param(8, 30, id="short"),
+        pytest.param(60, 200, id="a minute at 200 a second", marks=pytest.mark.long),
+    ],
+)
+async def test_stopped_under_load_every_submission_is_answered_and_the_backlog_is_gone_in_half_a_minute(
+    stage: Stage, seconds: float, rate: float
+) -> None:
+    async with stage(watchers=2, env={"MILEPOST_CONCURRENCY": "100"}) as scene:
+        scene.load(rate, short, batch=max(1, int(rate / 10)))
+        await _grows(scene)
+        await scene.stack.kafka[0].stop()
+        try:
+            before = await _succeeded(scene)
+            await asyncio.sleep(seconds)
+            meanwhile = await _succeeded(scene) - before
+        finally:
+            await scene.stack.kafka[0].start()
+        assert meanwhile > 0, "tasks go on by stealing"
+        assert not scene.submitter.tally.unavailable, "a submission was refused"
+        await scene.passes(30)
+
+
+async def _grows(scene: Scene, by: int = 20) -> None:
+    before = await _succeeded(scene)
+
+    async def grown() -> bool:
+        return await _succeeded(scene) >= before + by
+
+    await eventually(grown, "tasks to succeed", 60)
+
+
+async def _restarted(scene: Scene) -> None:
+    kafka = scene.stack.kafka[0]
+    kafka.kill()
+    await kafka.start()
+
+
+async def _cut(scene: Scene) -> None:
+    for _ in range(5):
+        scene.wires.kafka.cut()
+        await _grows(scene, 5)
+
+
+async def _stalled(scene: Scene) -> None:
+    """No answer and no end: only bounded waits notice."""
+    scene.wires.kafka.stall()
+    await _grows(scene)
+    scene.wires.kafka.flow()
+
+
+async def _frozen(scene: Scene) -> None:
+    scene.stack.kafka[0].pause()
+    try:
+        await _grows(scene)
+    finally:
+        scene.stack.kafka[0].resume()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(_stalled, id="stalled"),
+        pytest.param(_restarted, id="restarted", marks=pytest.mark.long),
+        pytest.param(_cut, id="cut", marks=pytest.mark.long),
+        pytest.param(_frozen, id="frozen", marks=pytest.mark.long),
+    ],
+)
+async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
+    async with stage() as scene:
+        scene.load(20, varied)
+        await _grows(scene)
+        await fault(scene)
+        await _grows(scene)
+        await scene.passes()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_one_of_three_brokers_is_lost_under_load() -> None:
+    """Each in turn: who leads a partition then is another, and acknowledged records are on it."""
+    async with AsyncExitStack() as held:
+        wires: Wires = await held.enter_async_context(wired())
+        stack: Stack = await held.enter_async_context(started_stack(brokers=3))
+        wires.connect(stack)
+        settings = Settings.load(
+            database_url=stack.database_url,
+            kafka_bootstrap=stack.kafka_bootstrap,
+            redis_url=stack.redis_url,
+            kafka_replication=3,
+            api_key=API_KEY,
+            home=stack.home / "services",
+        )
+        scene = await held.enter_async_context(staged(settings, stack, wires))
+        scene.load(30, varied)
+        for broker in stack.kafka:
+            await _grows(scene)
+            broker.kill()
+            await broker.process.wait()
+            await _grows(scene, 50)
+            await broker.start()
+        await scene.passes(90)

@@ -1,0 +1,156 @@
+"""Redis and notifiers: whatever dies, each watcher sees each end, and no gap it was not told of."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+from milepost.live import connect
+from milepost_schemas.frames import SUBPROTOCOL
+from tests.conftest import eventually
+from tests.faults.conftest import Stage
+from tests.faults.loads import short
+from tests.scene import Scene
+from tests.traffic import Watcher
+
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
+
+
+async def _redis_stopped(scene: Scene) -> None:
+    await scene.stack.redis.stop()
+    await _accepts(scene, 40)
+    await scene.stack.redis.start()
+
+
+async def _redis_killed(scene: Scene) -> None:
+    scene.stack.redis.kill()
+    await scene.stack.redis.start()
+
+
+async def _redis_flushed(scene: Scene) -> None:
+    redis = connect(scene.direct)
+    try:
+        for _ in range(3):
+            await redis.flushall()
+            await _accepts(scene, 10)
+    finally:
+        await redis.aclose()
+
+
+async def _redis_stalled(scene: Scene) -> None:
+    scene.wires.redis.stall()
+    await _accepts(scene, 40)
+    scene.wires.redis.flow()
+
+
+async def _redis_cut(scene: Scene) -> None:
+    for _ in range(5):
+        scene.wires.redis.cut()
+        await _accepts(scene, 10)
+
+
+async def _notifier_killed(scene: Scene) -> None:
+    for notifier in scene.system.notifiers:
+        notifier.kill()
+        await notifier.wait()
+        await _accepts(scene, 10)
+        await notifier.start()
+
+
+async def _notifier_paused(scene: Scene) -> None:
+    notifier = scene.system.notifiers[0]
+    notifier.pause()
+    await _accepts(scene, 60)
+    notifier.resume()
+
+
+async def _accepts(scene: Scene, more: int) -> None:
+    before = len(scene.record.accepted)
+
+    async def accepted() -> bool:
+        return len(scene.record.accepted) >= before + more
+
+    await eventually(accepted, "tasks to be accepted", 60)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(_redis_flushed, id="redis flushed"),
+        pytest.param(_redis_killed, id="redis killed", marks=pytest.mark.long),
+        pytest.param(_redis_stopped, id="redis stopped", marks=pytest.mark.long),
+        pytest.param(_redis_stalled, id="redis stalled", marks=pytest.mark.long),
+        pytest.param(_redis_cut, id="redis cut", marks=pytest.mark.long),
+        pytest.param(_notifier_killed, id="notifier killed", marks=pytest.mark.long),
+        pytest.param(_notifier_paused, id="notifier paused", marks=pytest.mark.long),
+    ],
+)
+async def test_each_watcher_sees_each_end(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
+    async with stage(watchers=4, notifiers=2) as scene:
+        scene.load(20, short)
+        await _accepts(scene, 40)
+        await fault(scene)
+        await _accepts(scene, 40)
+        await scene.passes()
+
+
+@pytest.mark.parametrize("clients", [40, pytest.param(1000, marks=pytest.mark.long)])
+async def test_a_notifier_is_killed_with_many_clients_attached(stage: Stage, clients: int, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with stage(watchers=clients, notifiers=2, env={"MILEPOST_CONCURRENCY": "50"}) as scene:
+        tasks = [
+            await scene.submit({"type": "test.gate", "payload": {"path": str(gate), "steps": 4}}, watched=False)
+            for _ in range(10)
+        ]
+        for number, watcher in enumerate(scene.watchers):
+            watcher.watch(tasks[number % len(tasks)])
+        await eventually(lambda: _all_told(scene), "every client to be told of a start", 90)
+        first = scene.system.notifiers[0]
+        first.kill()
+        gate.touch()
+        await first.wait()
+        await first.start()
+        await scene.passes(90)
+        assert sum(watcher.connects for watcher in scene.watchers) >= clients * 1.4, "half of them had to come back"
+
+
+async def _all_told(scene: Scene) -> bool:
+    return all(any(frame.state == "running" for frame in watch.frames) for watch in scene.record.watches)
+
+
+class _Slow(Watcher):
+    """A client that says hello, asks for much and reads nothing for a while."""
+
+    reads = asyncio.Event()
+
+    async def _session_with(self, url: str) -> None:
+        if self.reads.is_set():
+            await super()._session_with(url)
+            return
+        async with self._session.ws_connect(url, protocols=(SUBPROTOCOL,), max_msg_size=0, compress=0) as socket:
+            await socket.send_str(orjson.dumps({"t": "hello", "token": self._key}).decode())
+            for number, (task, _) in self._open.items():
+                await socket.send_str(orjson.dumps({"t": "sub", "id": number, "task": str(task)}).decode())
+            await self.reads.wait()
+
+
+@pytest.mark.long
+async def test_a_client_that_does_not_read_harms_nobody_and_is_told_the_end_later(stage: Stage) -> None:
+    async with stage(watchers=1, env={"MILEPOST_CONCURRENCY": "300"}) as scene, aiohttp.ClientSession() as session:
+        slow = _Slow(session, scene.system.streams, scene.system.key, scene.record, "slow client")
+        for _ in range(200):
+            task = await scene.submit({"type": "test.chatter", "payload": {"seconds": 20, "words": "w" * 1500}})
+            slow.watch(task).slow = True
+        running = asyncio.create_task(slow.run())
+        try:
+            # The others see it all meanwhile.
+            assert await scene.watchers[0].all_ended(90)
+            slow.reads.set()
+            await scene.passes(60)
+            assert await slow.all_ended(60)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
