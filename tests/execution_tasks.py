@@ -1,6 +1,17 @@
 """Tasks that show how attempts end: in time, out of time, by a limit, by a signal, or not at all."""
 
 import asyncio
+import ctypes
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from milepost import Context, RetryAfter, RetryPolicy, task
 
@@ -39,3 +50,162 @@ async def endless(_ctx: Context) -> None:
 async def later(_ctx: Context) -> None:
     """Ask for another attempt in an hour."""
     raise RetryAfter(3600.0, "come back in an hour")
+
+
+class Where(BaseModel):
+    """Where to put what a test reads, and how much of something."""
+
+    path: str = ""
+    amount: int = 0
+
+
+def note(path: str, *pids: int) -> None:
+    """Write down process ids, all at once."""
+    scratch = Path(f"{path}.{os.getpid()}")
+    scratch.write_text(" ".join(map(str, pids)))
+    scratch.replace(path)
+
+
+def sleeper() -> int:
+    """Leave a process behind that is nobody's child, in a session of its own; return its id."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.fork()
+        if pid:
+            os.write(write, str(pid).encode())
+            os._exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(3600)
+    os.wait()
+    return int(os.read(read, 20))
+
+
+@task("run.family", isolation="process", max_attempts=2, retry=RetryPolicy(base=0.01))
+def family(ctx: Context, payload: Where) -> str:
+    """Write down the own process, a child and a daemon; run until told to stop; the second attempt only returns."""
+    if ctx.attempt > 1:
+        return "second"
+    child = subprocess.Popen(["sleep", "3600"])
+    note(payload.path, os.getpid(), child.pid, sleeper())
+    while True:
+        time.sleep(3600)
+
+
+@task("run.leaves_family", isolation="process", max_attempts=1)
+def leaves_family(_ctx: Context, payload: Where) -> str:
+    """The same, and return at once."""
+    child = subprocess.Popen(["sleep", "3600"])
+    note(payload.path, os.getpid(), child.pid, sleeper())
+    return "left them behind"
+
+
+@task("run.deaf", isolation="process", max_attempts=1)
+def deaf(_ctx: Context, payload: Where) -> None:
+    """Ignore everything one can ignore."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note(payload.path, os.getpid())
+    while True:
+        time.sleep(3600)
+
+
+@task("run.tidy", isolation="process", max_attempts=1)
+def tidy(_ctx: Context, payload: Where) -> None:
+    """Ignore being told to stop, but tidy up on SIGTERM."""
+    note(payload.path, os.getpid())
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        Path(payload.path).with_suffix(".tidied").touch()
+
+
+@task("run.take", isolation="process", memory="256MiB", max_attempts=1)
+def take(_ctx: Context, payload: Where) -> int:
+    """Take so many MiB at once."""
+    return len(bytearray(payload.amount * 2**20))
+
+
+@task("run.fill", isolation="process", memory="256MiB", max_attempts=1)
+def fill(_ctx: Context) -> int:
+    """Take memory in many small pieces, until there is none."""
+    held: list[object] = []
+    while True:
+        held.append([bytes(100) for _ in range(100)])
+
+
+@task("run.take_natively", isolation="process", memory="256MiB", max_attempts=1)
+def take_natively(_ctx: Context, payload: Where) -> None:
+    """Take so many MiB as careless native code does: without looking whether it got them."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    got = libc.malloc(ctypes.c_size_t(payload.amount * 2**20))
+    ctypes.memset(got or 0, 1, payload.amount * 2**20)
+
+
+@task("run.segfault", isolation="process", max_attempts=1)
+def segfault(_ctx: Context) -> None:
+    """Read what is not there."""
+    ctypes.string_at(1)
+
+
+@task("run.kill", isolation="process", max_attempts=1)
+def kill(_ctx: Context) -> None:
+    """Do what the kernel's out-of-memory killer does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("run.spin", isolation="process", cpu=1, max_attempts=1)
+def spin(_ctx: Context) -> None:
+    """Burn a core without end."""
+    while True:
+        pass
+
+
+@task("run.small", isolation="process", memory="16MiB", max_attempts=3)
+def small(_ctx: Context) -> None:
+    """Have less memory than an interpreter needs."""
+
+
+@task("run.garble", isolation="process", max_attempts=1)
+def garble(_ctx: Context, payload: Where) -> str:
+    """Write into every descriptor there is, standard ones aside."""
+    for fd in range(3, 64):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.write(fd, b"\x00" * 40 if payload.amount else b"hello, is this thing on? " * 1000)
+    time.sleep(3600)
+    return "unheard"
+
+
+@task("run.close", isolation="process", max_attempts=1)
+def close(_ctx: Context) -> str:
+    """Close every descriptor there is, as daemons do, and go on."""
+    os.closerange(3, 256)
+    time.sleep(3600)
+    return "unheard"
+
+
+@task("run.print", isolation="process", max_attempts=1)
+def prints(_ctx: Context, payload: Where) -> str:
+    """Say something, and then a lot."""
+    print("a word from the handler \x1b[2J")  # noqa: T201
+    print("and an error", file=sys.stderr)  # noqa: T201
+    subprocess.run(["echo", "from a program"], check=True)
+    for number in range(payload.amount):
+        print("line", number)  # noqa: T201
+    return "said"
+
+
+@task("run.stuck", timeout=0.1, max_attempts=1)
+def stuck(_ctx: Context, payload: Where) -> None:
+    """Wait in a thread for a file, whatever it is told."""
+    while not Path(payload.path).exists():
+        time.sleep(0.02)
+
+
+@task("run.when", isolation="process")
+def when(_ctx: Context) -> float:
+    """Return when it was started, by the clock all processes share."""
+    return time.monotonic()

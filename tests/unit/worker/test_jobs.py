@@ -1,5 +1,6 @@
 """Handlers that misbehave, on the loop and in threads."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from milepost.tasks.definition import TaskDefinition
 from milepost.tasks.registry import registry
 from milepost_worker.execution.inline import CoroutineJob, ThreadJob
 from milepost_worker.outcome import Failed, Succeeded
+from milepost_worker.running import Running
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +63,31 @@ async def test_a_thread_that_does_not_end_keeps_nobody_waiting() -> None:
     gate.set()
     for job in jobs:
         await job.finished
+
+
+async def test_handlers_that_go_on_keep_their_slots_but_never_more_than_half_of_them() -> None:
+    gate = threading.Event()
+
+    @task("x.goes_on")
+    def goes_on(_ctx: Context) -> None:
+        gate.wait()
+
+    definition = _definition("x.goes_on")
+    running = Running(4)
+    jobs = [ThreadJob(definition, (None,)) for _ in range(3)]
+    free = [running.free]
+    for job in jobs:
+        running.leftovers.add(definition, job.finished)
+        free.append(running.free)
+    assert free == [4, 3, 2, 2]
+    assert running.reserve(10) == 2
+    waiting = asyncio.ensure_future(running.has_free())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    async with asyncio.timeout(10):
+        await waiting
+        for job in jobs:
+            await job.finished
+    assert len(running.leftovers) == 0
+    assert running.free == 2

@@ -17,8 +17,9 @@ from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
 from milepost_schemas import EventKind
 from milepost_worker.execution.inline import CoroutineJob, ThreadJob
-from milepost_worker.execution.job import Job
-from milepost_worker.execution.process import Progress
+from milepost_worker.execution.job import Job, Progress
+from milepost_worker.execution.leftovers import Leftovers
+from milepost_worker.execution.postmortem import Limits
 from milepost_worker.outcome import TOTAL_TIMEOUT, Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
 from milepost_worker.trail import EventSink, Trail
 
@@ -26,6 +27,10 @@ log = get_logger("milepost.worker.attempt")
 
 GRACE_S = 5.0
 """Between asking a handler to stop and ending it, or leaving alone what cannot be ended."""
+
+
+END_S = 2.0
+"""For a process to end: SIGTERM, and SIGKILL a second later."""
 
 
 class StopReason(Enum):
@@ -42,10 +47,12 @@ class Runners:
     def __init__(
         self,
         thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob],
-        process: Callable[[dict[str, object], int | None, Progress], Awaitable[Job]],
+        process: Callable[[dict[str, object], Limits, Progress, float], Awaitable[Job]],
+        leftovers: Leftovers,
     ) -> None:
         self.thread = thread
         self.process = process
+        self.leftovers = leftovers
 
 
 class Attempt:
@@ -56,7 +63,8 @@ class Attempt:
     ) -> None:
         self.claimed = claimed
         self.definition = definition
-        self.lease_until = lease_until
+        self._lease_until = lease_until
+        self._keep_until: Callable[[float], None] | None = None
         self._runners = runners
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
@@ -110,6 +118,17 @@ class Attempt:
         """Seconds it may take: what the submitter said, else what the type says."""
         return self.claimed.timeout_s if self.claimed.timeout_s is not None else self.definition.timeout_s
 
+    @property
+    def lease_until(self) -> float:
+        """Until when the task is surely ours."""
+        return self._lease_until
+
+    @lease_until.setter
+    def lease_until(self, until: float) -> None:
+        self._lease_until = until
+        if self._keep_until is not None:
+            self._keep_until(until)
+
     def stop(self, reason: StopReason) -> None:
         """Ask the handler to end; the first reason counts."""
         if self.reason is not None:
@@ -153,7 +172,11 @@ class Attempt:
                 "trace_id": self.context.trace_id,
                 "payload": c.payload,
             }
-            return await self._runners.process(job, self.definition.memory, self._progress)
+            limits = Limits(self.definition.memory, self.definition.cpu_s)
+            process = await self._runners.process(job, limits, self._progress, self._lease_until)
+            self._keep_until = process.keep_until
+            process.keep_until(self._lease_until)  # it may have been renewed meanwhile
+            return process
         arguments = self.definition.arguments(self.context, payload)
         if self.definition.asynchronous:
             return CoroutineJob(self.definition, arguments)
@@ -176,9 +199,9 @@ class Attempt:
         await asyncio.wait({finished}, timeout=GRACE_S)
         if not finished.done():
             job.end()
-            await asyncio.wait({finished}, timeout=1.0)
+            await asyncio.wait({finished}, timeout=END_S)
         if not finished.done():
-            log.warning("the handler does not end; the task goes on without it", handler=self.definition.origin)
+            self._runners.leftovers.add(self.definition, finished)
         self._flush_last()
         match self.reason:
             case None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from milepost_worker.attempt import Attempt
+from milepost_worker.execution.leftovers import Leftovers
 
 
 class Running:
@@ -12,14 +13,19 @@ class Running:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.leftovers = Leftovers(self._freed)
         self._attempts: dict[UUID, Attempt] = {}
         self._reserved = 0
         self._changed = asyncio.Event()
 
     @property
     def free(self) -> int:
-        """Slots that nobody has taken or reserved."""
-        return self.slots - len(self._attempts) - self._reserved
+        """Slots that nobody has taken or reserved.
+
+        A handler that goes on without its task keeps its slot, so that they do not pile up; half of the slots always
+        stay in use, so that the worker never stands still.
+        """
+        return self.slots - min(len(self.leftovers), self.slots // 2) - len(self._attempts) - self._reserved
 
     def reserve(self, wanted: int) -> int:
         """Keep up to `wanted` free slots for a claim under way and return how many; give them back by `unreserve`."""
@@ -30,6 +36,9 @@ class Running:
     def unreserve(self, slots: int) -> None:
         """Give reserved slots back."""
         self._reserved -= slots
+        self._changed.set()
+
+    def _freed(self) -> None:
         self._changed.set()
 
     def add(self, attempt: Attempt) -> None:

@@ -18,7 +18,7 @@ from milepost.tasks.registry import Registry
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
-from milepost_worker.execution.process import Processes
+from milepost_worker.execution.processes import Processes
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.leases import Leases
@@ -48,8 +48,8 @@ class Worker:
         topics = Topics(settings.topic_prefix)
         self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._acknowledged)
         self._running = Running(settings.concurrency)
-        self._processes = Processes(modules)
-        self._runners = Runners(ThreadJob, self._processes.start)
+        self._processes = Processes(modules, warm=any(each.isolation == "process" for each in registry))
+        self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._settler = Settler(store, self._announcer, settings)
         self._passes = Passes(store, self._announcer, self._writer)
         aside = partial(put_aside, self._writer, topics)
@@ -63,7 +63,7 @@ class Worker:
     async def run(self, shutdown: Shutdown) -> None:
         """Work until a shutdown is asked for, then drain: nothing more is claimed, what cannot end is given back."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._processes.stop)
+            await stack.enter_async_context(self._processes)
             await stack.enter_async_context(
                 background(
                     ("kafka writer", self._writer.run),

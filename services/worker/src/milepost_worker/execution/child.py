@@ -1,15 +1,17 @@
-"""One attempt in a process of its own."""
+"""One attempt in a process of its own, with the limits of its task."""
 
 import asyncio
+import faulthandler
 import os
 import resource
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 import orjson
@@ -19,30 +21,45 @@ from milepost.tasks.context import SENT_EVERY_S, Context
 from milepost.tasks.definition import TaskDefinition
 from milepost.tasks.registry import registry
 from milepost_worker.execution.inline import encode_result
-from milepost_worker.execution.wire import LENGTH, frame
-from milepost_worker.outcome import Failed, Succeeded, ended, failure, refused_payload
+from milepost_worker.execution.kernel import data_bytes, offer_to_the_oom_killer
+from milepost_worker.execution.wire import BOUNDS, HEAD, Kind, frame, json_frame
+from milepost_worker.outcome import (
+    MESSAGE_CHARS,
+    Failed,
+    Succeeded,
+    clean,
+    ended,
+    failure,
+    refused_payload,
+)
+from milepost_worker.trail import UNIT_CHARS
+
+_MIB: Final = 2**20
+_LAST_WORDS: Final = 16 * _MIB
+"""Bytes beyond the memory limit that are kept for saying that it was reached."""
+_LEAST_ROOM: Final = 4 * _MIB
 
 
-class _Parent:
+class _Worker:
     """The worker, at the other end of the socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def send(self, message: dict[str, Any]) -> None:
-        data = frame(message)
-        with self._lock:
+    def send(self, data: bytes) -> None:
+        # A worker that is gone is noticed by whoever listens.
+        with self._lock, suppress(OSError):
             self._connection.sendall(data)
 
-    def receive(self) -> dict[str, Any] | None:
-        """Return the next message; None when the worker is gone."""
-        head = self._exactly(LENGTH.size)
-        body = self._exactly(LENGTH.unpack(head)[0]) if head else None
-        if body is None:
+    def receive(self) -> tuple[int, bytes] | None:
+        """Return kind and body of the next frame; None when the worker is gone."""
+        head = self._exactly(HEAD.size)
+        if head is None:
             return None
-        message: dict[str, Any] = orjson.loads(body)
-        return message
+        _, kind, length, _ = HEAD.unpack(head)
+        body = self._exactly(length)
+        return None if body is None else (kind, body)
 
     def waits(self, seconds: float) -> bool:
         """Whether something can be received within so many seconds."""
@@ -51,28 +68,24 @@ class _Parent:
     def _exactly(self, size: int) -> bytes | None:
         parts = bytearray()
         while len(parts) < size:
-            with suppress(InterruptedError):
-                part = self._connection.recv(size - len(parts))
-                if not part:
-                    return None
-                parts += part
+            part = self._connection.recv(size - len(parts))
+            if not part:
+                return None
+            parts += part
         return bytes(parts)
 
 
 def serve(connection: socket.socket) -> None:
     """Receive one job, run it, send its outcome. Ends itself when the worker is gone."""
-    parent = _Parent(connection)
-    job = parent.receive()
-    if job is None:
+    worker = _Worker(connection)
+    received = worker.receive()
+    if received is None:
         return
-    limit = job["memory"]
-    if limit is not None:
-        # Data and not address space: mapping a large file costs no memory, and JITs reserve more than they use.
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    job = orjson.loads(received[1])
+    _prepare()
     definition = registry.get(job["type"])
     if definition is None:
-        parent.send(_as_message(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
+        worker.send(_as_frame(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
         return
     context = Context(
         id=UUID(job["id"]),
@@ -83,19 +96,70 @@ def serve(connection: socket.socket) -> None:
         max_attempts=job["max_attempts"],
         labels=job["labels"],
         trace_id=job["trace_id"],
-        _sink=lambda *update: parent.send({"progress": update}),
+        _sink=lambda *update: worker.send(_progress(*update)),
     )
     stop: list[Callable[[], object]] = []
-    threading.Thread(target=_listen, args=(parent, context, stop), daemon=True).start()
-    try:
-        outcome = _run(definition, context, job["payload"], stop)
-    except MemoryError:
-        outcome = _out_of_memory(limit)
+    # Before the limit: a thread's stack counts against it.
+    threading.Thread(target=_listen, args=(worker, context, stop), daemon=True).start()
+    outcome = _limit(definition) or _run(definition, context, job["payload"], stop)
     context.flush(final=True)
-    parent.send(_as_message(outcome))
+    worker.send(_as_frame(outcome))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+
+
+def _prepare() -> None:
+    offer_to_the_oom_killer()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # To the descriptor and not to `sys.stderr`, which a handler may replace.
+    faulthandler.enable(2, all_threads=False)
+    signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    """Let `finally` and `with` do their work: there is a second until SIGKILL."""
+    sys.exit("terminated")
+
+
+def _limit(definition: TaskDefinition) -> Failed | None:
+    """Set the limits of a task; return why it cannot run within them, None if it can."""
+    if definition.cpu_s is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (definition.cpu_s, definition.cpu_s + 1))
+    limit = definition.memory
+    if limit is None:
+        return None
+    held = data_bytes()
+    if held + _LEAST_ROOM > limit:
+        message = (
+            f"memory={limit // _MIB} MiB is too little: with the task modules imported a process has "
+            f"{held // _MIB} MiB before the handler begins. Allow more, or import less."
+        )
+        return ended("MemoryLimitTooLow", message, retryable=False)
+    # Data and not address space: mapping a large file costs no memory, and JITs reserve more than they use. It is
+    # inherited by what the handler starts, each of which may have as much.
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit + _LAST_WORDS))
+    return None
 
 
 def _run(
+    definition: TaskDefinition, context: Context, payload_json: str, stop: list[Callable[[], object]]
+) -> Succeeded | Failed:
+    try:
+        return _handle(definition, context, payload_json, stop)
+    except MemoryError as error:
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        said = str(error)
+        # The traceback holds the frames, and those what filled the memory.
+        error.__traceback__ = None
+    return _out_of_memory(definition.memory, said)
+
+
+def _handle(
     definition: TaskDefinition, context: Context, payload_json: str, stop: list[Callable[[], object]]
 ) -> Succeeded | Failed:
     try:
@@ -109,13 +173,13 @@ def _run(
             if definition.asynchronous
             else definition.handler(*arguments)
         )
+        return encode_result(definition, value)
     except MemoryError:
         raise
     except asyncio.CancelledError:
         return ended("Cancelled", "The handler was cancelled.")
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, also SystemExit
         return failure(error, definition.retry)
-    return encode_result(definition, value)
 
 
 async def _coroutine(definition: TaskDefinition, arguments: tuple[Any, ...], stop: list[Callable[[], object]]) -> Any:
@@ -125,29 +189,53 @@ async def _coroutine(definition: TaskDefinition, arguments: tuple[Any, ...], sto
     return await task
 
 
-def _listen(parent: _Parent, context: Context, stop: list[Callable[[], object]]) -> None:
+def _listen(worker: _Worker, context: Context, stop: list[Callable[[], object]]) -> None:
     while True:
-        if not parent.waits(SENT_EVERY_S):
-            context.flush()
-            continue
-        if parent.receive() is None:
-            # Nobody is left to hear the outcome, and nobody to end us later.
-            os.kill(os.getpid(), signal.SIGKILL)
-        context.cancel()
-        for cancel in stop:
-            with suppress(RuntimeError):
-                cancel()
+        # With the memory at its limit anything may fail here; the next round may have more.
+        with suppress(MemoryError):
+            try:
+                if not worker.waits(SENT_EVERY_S):
+                    context.flush()
+                    continue
+                received = worker.receive()
+            except OSError:
+                return  # the handler closed what is not its own, which the worker notices
+            if received is None:
+                # Nobody is left to hear the outcome.
+                os.kill(os.getpid(), signal.SIGKILL)
+            context.cancel()
+            for cancel in stop:
+                with suppress(RuntimeError):
+                    cancel()
 
 
-def _out_of_memory(limit: int | None) -> Failed:
-    bound = "this machine has" if limit is None else f"the {limit // 2**20} MiB this task may take"
+def _out_of_memory(limit: int | None, said: str) -> Failed:
+    bound = "this machine has" if limit is None else f"the {limit // _MIB} MiB its task may take"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    detail = f" ({clean(said, 200)})" if said else ""
     return ended(
-        "OutOfMemory", f"The handler wanted more memory than {bound}; at its peak the process held {peak} MiB."
+        "OutOfMemory", f"The handler wanted more memory than {bound}{detail}; at its peak the process held {peak} MiB."
     )
 
 
-def _as_message(outcome: Succeeded | Failed) -> dict[str, Any]:
+def _progress(done: Any, total: Any, unit: Any, message: Any) -> bytes:
+    """Return a frame of what a handler said. What JSON cannot carry goes as text, and the worker leaves it out."""
+    shown = (
+        unit if unit is None else clean(str(unit), UNIT_CHARS),
+        message if message is None else clean(str(message), MESSAGE_CHARS),
+    )
+    return json_frame(Kind.PROGRESS, (_number(done), _number(total), *shown))
+
+
+def _number(value: Any) -> Any:
+    return value if value is None or (type(value) in {int, float} and abs(value) < 2**63) else str(value)[:100]
+
+
+def _as_frame(outcome: Succeeded | Failed) -> bytes:
     if isinstance(outcome, Succeeded):
-        return {"result": outcome.result}
-    return {"error": outcome.error.model_dump(), "delay": outcome.delay}
+        return frame(Kind.RESULT, outcome.result.encode())
+    data = json_frame(Kind.FAILED, {"error": outcome.error.model_dump(), "delay": outcome.delay})
+    if len(data) - HEAD.size > BOUNDS[Kind.FAILED]:
+        short = outcome.error.model_copy(update={"traceback": None})
+        data = json_frame(Kind.FAILED, {"error": short.model_dump(), "delay": outcome.delay})
+    return data

@@ -16,6 +16,8 @@ def encode_result(definition: TaskDefinition, value: Any) -> Succeeded | Failed:
     """Return a handler's value as the outcome it makes: its JSON text, or why there is none."""
     try:
         text = definition.result.dump_json(value)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - any value may come back
         return ended("InvalidResult", f"The result cannot be written as JSON: {error}", retryable=False)
     if len(text) > RESULT_BYTES:
@@ -35,11 +37,11 @@ class CoroutineJob:
     async def _run(self) -> Succeeded | Failed:
         try:
             value = await self._definition.handler(*self._arguments)
+            return encode_result(self._definition, value)
         except asyncio.CancelledError:
             return ended("Cancelled", "The handler was cancelled.")
         except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
             return failure(error, self._definition.retry)
-        return encode_result(self._definition, value)
 
     def ask_to_stop(self) -> None:
         """Cancel the coroutine at its next await."""
@@ -48,6 +50,9 @@ class CoroutineJob:
     def end(self) -> None:
         """Cancel it once more; more cannot be done to a coroutine."""
         self.finished.cancel()
+
+    def keep_until(self, until: float) -> None:
+        """Nothing: the worker watches its own leases."""
 
 
 class ThreadJob:
@@ -80,3 +85,6 @@ class ThreadJob:
 
     def end(self) -> None:
         """Not possible for a thread."""
+
+    def keep_until(self, until: float) -> None:
+        """Nothing: the worker watches its own leases."""

@@ -1,12 +1,16 @@
 """What all ways of running a handler offer."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from milepost_worker.outcome import Failed, Succeeded
 
 RESULT_BYTES = 16 * 1024 * 1024
 """A handler that returns more fails its attempt: results are read over HTTP and kept in a row."""
+
+Progress = Callable[[Any, Any, Any, Any], None]
+"""Takes what a handler said of its progress: done, total, unit, message."""
 
 
 class Job(Protocol):
@@ -19,3 +23,6 @@ class Job(Protocol):
 
     def end(self) -> None:
         """Make the handler end now, if that is possible at all."""
+
+    def keep_until(self, until: float) -> None:
+        """Let it go on until then, by `time.monotonic`: its task's lease. May be called from any thread."""

@@ -1,194 +1,136 @@
-"""Handlers in processes of their own, seen from the worker."""
+"""One attempt in a process of its own, seen from the worker."""
 
 import asyncio
-import itertools
-import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from io import RawIOBase
+from typing import Any, Protocol
 
 import orjson
+from pydantic import ValidationError
 
 from milepost.runtime.logs import get_logger
 from milepost_schemas import TaskError
-from milepost_worker.execution.wire import LENGTH, NOTICE, REQUEST, Notice, Request, frame
+from milepost_worker.execution.job import Progress
+from milepost_worker.execution.kernel import oom_kills
+from milepost_worker.execution.output import Output
+from milepost_worker.execution.postmortem import Limits, postmortem
+from milepost_worker.execution.wire import LOST, Ending, GarbledError, Kind, Request, json_frame, read_frame
 from milepost_worker.outcome import Failed, Succeeded, ended
 
 log = get_logger("milepost.worker.process")
 
-NOTICE_WITHIN_S = 5.0
+EXIT_WITHIN_S = 5.0
+"""After the child closed its connection; later it is killed."""
 LAST_WORDS_S = 1.0
+"""For what a process said before it ended to be read."""
 
-Progress = Callable[[float, float | None, str | None, str | None], None]
 
+class Parent(Protocol):
+    """What a job asks of those who started it."""
 
-class Processes:
-    """The worker's end of a fork server, started when first needed and again if it died."""
+    def request(self, kind: Request, run: int, place: int) -> None:
+        """Have the run ended."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = list(modules)
-        self._runs = itertools.count()
-        self._jobs: dict[int, ProcessJob] = {}
-        self._server: asyncio.subprocess.Process | None = None
-        self._control: socket.socket | None = None
-        self._notices: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
-
-    async def start(self, job: dict[str, Any], memory: int | None, progress: Progress) -> "ProcessJob":
-        """Start an attempt in a new process; see `child.serve` for what `job` holds."""
-        control = await self._connected()
-        run = next(self._runs)
-        ours, theirs = socket.socketpair()
-        try:
-            await self._send_start(control, run, theirs)
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        writer.write(frame(job | {"memory": memory}))
-        process = ProcessJob(self, run, reader, writer, memory, progress)
-        self._jobs[run] = process
-        process.finished.add_done_callback(lambda _: self._jobs.pop(run, None))
-        return process
-
-    async def stop(self) -> None:
-        """End the fork server and with it every child that is left."""
-        control, self._control = self._control, None
-        if control is not None:
-            control.close()
-        if self._notices is not None:
-            self._notices.cancel()
-            await asyncio.gather(self._notices, return_exceptions=True)
-        if self._server is not None:
-            try:
-                async with asyncio.timeout(3):
-                    await self._server.wait()
-            except TimeoutError:
-                self._server.kill()
-
-    @staticmethod
-    async def _send_start(control: socket.socket, run: int, theirs: socket.socket) -> None:
-        while True:
-            try:
-                socket.send_fds(control, [REQUEST.pack(Request.START, run)], [theirs.fileno()])
-            except BlockingIOError:
-                # Hundreds of starts while the fork server still imports: it reads them when it is up.
-                await asyncio.sleep(0.01)
-            else:
-                return
-
-    def request(self, kind: Request, run: int) -> None:
-        """Ask the fork server to signal the processes of a run; nothing if they are gone."""
-        if self._control is not None:
-            with suppress(OSError):
-                self._control.sendall(REQUEST.pack(kind, run))
-
-    async def _connected(self) -> socket.socket:
-        async with self._starting:
-            if self._control is not None:
-                return self._control
-            ours, theirs = socket.socketpair()
-            try:
-                self._server = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "milepost_worker.execution.forkserver",
-                    str(theirs.fileno()),
-                    *self._modules,
-                    pass_fds=[theirs.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                )
-            finally:
-                theirs.close()
-            reader, _writer = await asyncio.open_connection(sock=ours.dup())
-            self._notices = asyncio.create_task(self._listen(reader, _writer))
-            self._control = ours
-            return ours
-
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                notice, run, value, peak_kib = NOTICE.unpack(await reader.readexactly(NOTICE.size))
-                job = self._jobs.get(run)
-                if notice == Notice.EXITED and job is not None:
-                    job.exited(value, peak_kib)
-        except (asyncio.IncompleteReadError, OSError):
-            log.warning("the fork server is gone; attempts in its processes fail, a new one is started when needed")
-            self._control = None
-            for job in list(self._jobs.values()):
-                job.exited(-signal.SIGKILL, 0)
-        finally:
-            writer.close()
+    def keep_until(self, place: int, until: float) -> None:
+        """Let the run go on until then."""
 
 
 class ProcessJob:
-    """One attempt in its process. It can always be ended."""
+    """An attempt in its process. It can always be ended."""
 
-    def __init__(
-        self,
-        processes: Processes,
-        run: int,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        memory: int | None,
-        progress: Progress,
-    ) -> None:
-        self._processes = processes
+    def __init__(self, parent: Parent, run: int, place: int, limits: Limits, progress: Progress) -> None:
+        self._parent = parent
         self._run = run
-        self._writer = writer
-        self._memory = memory
+        self._place = place
+        self._limits = limits
         self._progress = progress
-        self._outcome: Succeeded | Failed | None = None
+        self._said: Succeeded | Failed | None = None
         self._loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[Succeeded | Failed] = self._loop.create_future()
+        self._ended: asyncio.Future[Ending] = self._loop.create_future()
+        self._reading: asyncio.Task[None] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._output: Output | None = None
+        self._oom_kills = oom_kills()
+        self.finished: asyncio.Future[Succeeded | Failed] = asyncio.ensure_future(self._outcome())
+
+    async def connect(self, connection: socket.socket, output: RawIOBase, job: dict[str, Any]) -> None:
+        """Hand the job over and begin to listen."""
+        bound = log.bind(task=job["id"], type=job["type"])
+        _, self._output = await self._loop.connect_read_pipe(lambda: Output(bound), output)
+        reader, self._writer = await asyncio.open_connection(sock=connection)
+        self._writer.write(json_frame(Kind.JOB, job))
         self._reading = asyncio.create_task(self._read(reader))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             while True:
-                (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                message = orjson.loads(await reader.readexactly(size))
-                if "progress" in message:
-                    self._progress(*message["progress"])
-                elif "result" in message:
-                    self._outcome = Succeeded(message["result"])
-                else:
-                    self._outcome = Failed(TaskError.model_validate(message["error"]), message["delay"])
+                self._take(*await read_frame(reader))
         except (asyncio.IncompleteReadError, OSError):
-            pass
-        finally:
-            self._writer.close()
-            # The fork server's notice says how it ended; if that is gone too, silence has to do.
-            self._loop.call_later(NOTICE_WITHIN_S, self.exited, -signal.SIGKILL, 0)
+            self._loop.call_later(EXIT_WITHIN_S, self._overdue)
+        except (GarbledError, ValueError, TypeError, LookupError, ValidationError) as error:
+            if self._said is None:
+                why = f"Something in the handler's process wrote into the connection that Milepost uses: {error}."
+                self._said = ended("Garbled", why)
+            self._parent.request(Request.KILL, self._run, self._place)
 
-    def exited(self, status: int, peak_kib: int) -> None:
-        """The process is gone with this exit status (negative: the signal that ended it)."""
+    def _take(self, kind: Kind, body: bytes) -> None:
+        if kind is Kind.PROGRESS:
+            done, total, unit, message = orjson.loads(body)
+            self._progress(done, total, unit, message)
+        elif self._said is not None:
+            raise GarbledError("a second outcome came")
+        elif kind is Kind.RESULT:
+            self._said = Succeeded(body.decode())
+        else:
+            message = orjson.loads(body)
+            delay = message["delay"]
+            self._said = Failed(TaskError.model_validate(message["error"]), None if delay is None else float(delay))
 
-        def settle(_: object) -> None:
-            if not self.finished.done():
-                self.finished.set_result(self._outcome or _crash(status, peak_kib, self._memory))
+    def exited(self, ending: Ending) -> None:
+        """The process is gone, with everything it started."""
+        if not self._ended.done():
+            self._ended.set_result(ending)
 
-        # What it said before it went may still be in the socket. Something it started may hold that open for ever.
-        self._reading.add_done_callback(settle)
-        self._loop.call_later(LAST_WORDS_S, self._reading.cancel)
+    def _overdue(self) -> None:
+        if not self._ended.done():
+            if self._said is None:
+                self._said = ended("Garbled", "The handler's process closed the connection that Milepost uses.")
+            self._parent.request(Request.KILL, self._run, self._place)
+            self._loop.call_later(EXIT_WITHIN_S, self.exited, LOST)
+
+    async def _outcome(self) -> Succeeded | Failed:
+        ending = await self._ended
+        # What it said before it went may still be in the pipes.
+        waiting: set[asyncio.Future[Any]] = {f for f in (self._reading, self._output and self._output.closed) if f}
+        if waiting:
+            _, pending = await asyncio.wait(waiting, timeout=LAST_WORDS_S)
+            for each in pending:
+                each.cancel()
+        self._close()
+        if self._said is not None:
+            return self._said
+        before, now = self._oom_kills, oom_kills()
+        oom_killed = before is not None and now is not None and now > before
+        tail = bytes(self._output.lines.tail).decode("utf-8", "replace") if self._output else ""
+        return postmortem(ending, self._limits, tail, oom_killed=oom_killed)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+        if self._output is not None:
+            self._output.close()
 
     def ask_to_stop(self) -> None:
         """Turn `cancelled` on in the child and cancel its coroutine."""
-        with suppress(OSError, RuntimeError):
-            self._writer.write(frame({"cancel": True}))
+        if self._writer is not None:
+            with suppress(OSError, RuntimeError):
+                self._writer.write(json_frame(Kind.CANCEL, None))
 
     def end(self) -> None:
-        """Kill the process and what it started."""
-        self._processes.request(Request.KILL, self._run)
-        # If there is no fork server to do it, the child ends itself when its socket closes.
-        self._writer.transport.abort()
+        """Send SIGTERM to the process and what it started; a second later everything left is killed."""
+        self._parent.request(Request.TERMINATE, self._run, self._place)
 
-
-def _crash(status: int, peak_kib: int, memory: int | None) -> Failed:
-    peak = f"at its peak it held {peak_kib // 1024} MiB" + (f" of {memory // 2**20} allowed" if memory else "")
-    if status < 0:
-        name = signal.Signals(-status).name
-        why = "often a sign of too little memory" if -status == signal.SIGKILL else "a crash in native code, mostly"
-        return ended("Crashed", f"The handler's process was ended by {name} ({why}); {peak}.")
-    return ended("Crashed", f"The handler's process exited with status {status} without a result; {peak}.")
+    def keep_until(self, until: float) -> None:
+        """Let it go on until shortly before then, by `time.monotonic`; whatever becomes of us, it is ended then."""
+        self._parent.keep_until(self._place, until)
