@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from milepost.client import Client, Run
+from milepost.embedded.processes import ManagedProcess
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
-from tests.processes import alive, fork_server_of, gone, noted, parent_of
+from tests.processes import alive, fork_server_of, gone, noted, parent_of, signal_all
 from tests.system import System, running
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
@@ -106,10 +107,9 @@ async def test_a_worker_that_stands_still_past_its_lease_has_no_processes_left_w
 ) -> None:
     env = {"MILEPOST_LEASE": "3", "MILEPOST_RENEW": "1"}
     async with family(fresh, tmp_path / "pids", workers=2, env=env) as (system, client, run, pids):
-        _, _, worker = _of(pids)
+        _, fork_server, worker = _of(pids)
         (zombie,) = [each for each in system.workers if each.pid == worker]
-        # The worker alone, and its fork server with it, as when a whole process group is stopped.
-        zombie.pause()
+        signal_all([worker, fork_server], signal.SIGSTOP)
         left: list[int] = []
 
         async def taken_over() -> bool:
@@ -122,17 +122,34 @@ async def test_a_worker_that_stands_still_past_its_lease_has_no_processes_left_w
         await eventually(taken_over, "another worker to take the task over", 30)
         assert left == []
         assert await run.result(timeout=30) == "second"
-        zombie.resume()
+        signal_all([worker, fork_server], signal.SIGCONT)
+        await _works_on_and_wrote_nothing(zombie, client, run)
 
-        async def noticed() -> bool:
-            return any("not ours any more" in line or "stopping" in line for line in zombie.log_tail(50))
 
-        await eventually(noticed, "the zombie to notice", 20)
-        task = await run.refresh()
-        assert (task.state, task.result, task.attempt) == (TaskState.SUCCEEDED, "second", 2)
-        # It works on, with processes too.
-        later = [await client.submit("run.when", {}) for _ in range(4)]
-        assert all(await asyncio.gather(*(each.result(timeout=20) for each in later)))
+async def test_of_a_worker_that_stood_still_with_all_its_processes_none_goes_on(
+    fresh: MakeSettings, tmp_path: Path
+) -> None:
+    """As when a container is frozen, or a machine sleeps: there is nobody left to end anything until it wakes."""
+    env = {"MILEPOST_LEASE": "3", "MILEPOST_RENEW": "1"}
+    async with family(fresh, tmp_path / "pids", workers=2, env=env) as (system, client, run, pids):
+        (zombie,) = [each for each in system.workers if each.pid == _of(pids)[2]]
+        frozen = [*pids, *_of(pids)]
+        signal_all(frozen, signal.SIGSTOP)
+        assert await run.result(timeout=30) == "second"
+        signal_all(frozen, signal.SIGCONT)
+        await _gone(pids, 5)
+        await _works_on_and_wrote_nothing(zombie, client, run)
+
+
+async def _works_on_and_wrote_nothing(zombie: ManagedProcess, client: Client, run: Run) -> None:
+    async def noticed() -> bool:
+        return any("not ours any more" in line or "stopping" in line for line in zombie.log_tail(50))
+
+    await eventually(noticed, "the zombie to notice", 20)
+    task = await run.refresh()
+    assert (task.state, task.result, task.attempt) == (TaskState.SUCCEEDED, "second", 2)
+    later = [await client.submit("run.when", {}) for _ in range(4)]
+    assert all(await asyncio.gather(*(each.result(timeout=20) for each in later)))
 
 
 async def test_a_worker_that_is_told_to_stop_leaves_no_process_behind(fresh: MakeSettings, tmp_path: Path) -> None:

@@ -99,7 +99,11 @@ class Processes:
         # Before anything is awaited: its end may be told at once.
         self._jobs[run] = process
         process.finished.add_done_callback(lambda _: self._over(run, place))
-        await process.connect(ours, os.fdopen(read, "rb", buffering=0), job)
+        try:
+            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job)
+        except BaseException:
+            self.request(Request.KILL, run, place)
+            raise
         if self._control is not control:
             process.exited(LOST)
         return process
