@@ -39,13 +39,23 @@ class Reader:
     """
 
     def __init__(
-        self, settings: Settings, client_id: str, topics: Sequence[str], *, group: str | None, from_end: bool = False
+        self,
+        settings: Settings,
+        client_id: str,
+        topics: Sequence[str],
+        *,
+        group: str | None,
+        from_end: bool = False,
+        heartbeat_s: float = 2.0,
     ) -> None:
+        """`heartbeat_s`: so soon a member hears of a rebalance, for which all others wait."""
         self._settings = settings
         self._client_id = client_id
         self._topics = tuple(topics)
         self._group = group
         self._from_end = from_end
+        self._heartbeat_s = heartbeat_s
+        self._joining: Any = None
         self._consumer: Any = None
         self._asked_s = 0.0
         self._asked_at: float | None = None
@@ -68,13 +78,14 @@ class Reader:
             auto_offset_reset="latest" if self._from_end else "earliest",
             max_poll_interval_ms=24 * 3600 * 1000,
             session_timeout_ms=int(SESSION_S * 1000),
-            heartbeat_interval_ms=2_000,
+            heartbeat_interval_ms=int(self._heartbeat_s * 1000),
             metadata_max_age_ms=30_000,
             fetch_max_wait_ms=250,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
         watching: asyncio.Task[None] | None = None
         self._asked_s, self._asked_at, self._verdict = 0.0, None, None
+        self._joining = consumer
         try:
             async with asyncio.timeout(START_S):
                 await consumer.start()
@@ -84,7 +95,7 @@ class Reader:
             yield self
         finally:
             self.connected = False
-            self._consumer = None
+            self._consumer = self._joining = None
             self.lag = None
             if watching is not None:
                 watching.cancel()
@@ -190,6 +201,12 @@ class Reader:
                 await self._consumer.commit(offsets)
         except Exception as error:  # noqa: BLE001 - rebalance, broker away: the records come again, nothing is lost
             log.debug("offsets were not committed; the records will come again", error=repr(error))
+
+    @property
+    def member(self) -> str | None:
+        """Our id in the group, which also one that still waits to join may have; None: none."""
+        coordinator = getattr(self._joining, "_coordinator", None)
+        return getattr(coordinator, "member_id", None) or None
 
     @property
     def assigned(self) -> bool:

@@ -98,7 +98,7 @@ async def open_pool(settings: Settings, service: str, *, size: int = 8, statemen
     url = settings.database_url.get_secret_value()
     return await Pool(
         url,
-        connect=Hosts(url).connect,
+        connect=Hosts(url, logs=True).connect,
         min_size=0,
         max_size=size,
         max_queries=50_000,

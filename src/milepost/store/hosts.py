@@ -26,7 +26,9 @@ class Hosts:
     to `RETRY_CAP_S`, with jitter: a thousand requests are no reason for a thousand connections.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, logs: bool = False) -> None:
+        """`logs`: changes are logged; whoever connects once is told by the exception."""
+        self._logs = logs
         self._urls = single_urls(url)
         self._best = 0
         self._attempt = 0
@@ -44,13 +46,13 @@ class Hosts:
         try:
             connection = await self._first_fit(options)
         except Unavailable as error:
-            if not self._attempt:
+            if self._logs and not self._attempt:
                 log.warning("no Postgres to write to", why=str(error))
             self._why = str(error)
             self._retry_at = loop.time() + jittered(self._attempt, base=0.05, cap=RETRY_CAP_S)
             self._attempt += 1
             raise
-        if self._attempt:
+        if self._logs and self._attempt:
             log.info("Postgres is back", host=_shown(self._urls[self._best]), attempts=self._attempt)
         self._attempt = 0
         return connection
@@ -76,9 +78,9 @@ class Hosts:
                     raise
                 findings.append(f"{_shown(url)}: {str(error) or type(error).__name__}")
             else:
-                if number != self._best:
+                if self._logs and number != self._best:
                     log.warning("Postgres is another host now", host=_shown(url))
-                    self._best = number
+                self._best = number
                 return connection
         raise Unavailable(f"Postgres did not answer ({'; '.join(findings)}). Try again in a moment.")
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,8 @@ async def test_livez_and_readyz_answer_with_and_without_the_prefix(api: Api) -> 
         ready = await api.get(f"{prefix}/readyz", key=None)
         assert (ready.status, ready.json["status"]) == (200, "degraded")
         assert [ready.json["checks"][name]["ok"] for name in ("postgres", "kafka")] == [True, False]
+        assert "start about a second later" in ready.json["checks"]["kafka"]["meanwhile"]
+        assert ready.json["checks"]["kafka"]["since"] <= datetime.now(UTC).isoformat()
 
 
 async def test_a_database_without_its_tables_is_not_ready(fresh: MakeSettings) -> None:

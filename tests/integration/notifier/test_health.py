@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import aiohttp
 from redis.asyncio import Redis
@@ -35,6 +36,10 @@ async def test_ready_follows_redis_and_a_drain_while_alive_stays_alive(
             redis_server.stop()
             try:
                 assert (await status("/livez"), await status("/readyz")) == (200, 503)
+                async with http.get("/readyz") as response:
+                    redis_row = (await response.json())["dependencies"]["redis"]
+                assert redis_row["since"] <= datetime.now(UTC).isoformat()
+                assert "live events wait in Kafka" in redis_row["meanwhile"]
             finally:
                 redis_server.start()
             async with asyncio.timeout(10):

@@ -136,6 +136,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         types=KnownTypes(store.types),
         cursors=Cursors(settings),
         waits=Waits(read),
+        standings=health.dependencies(settings, store, writer),
     )
     aside = DeadRecords(settings, services.dead_letters)
     try:
@@ -144,6 +145,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
             ("acknowledged", acknowledged.run),
             ("types", services.types.run),
             ("dead letters", aside.run),
+            ("health", services.standings.run),
         ):
             yield services
             await services.submit.drain()

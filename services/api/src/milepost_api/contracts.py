@@ -1,5 +1,6 @@
 """Shapes of responses only this service has."""
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -52,6 +53,8 @@ class Check(Contract):
 
     ok: bool
     detail: str
+    since: datetime = Field(description="When it was first seen to be so.")
+    meanwhile: str | None = Field(default=None, description="While it is not ok: what goes on, and what waits.")
 
 
 class Readiness(Contract):

@@ -1,7 +1,6 @@
 """What the handlers work with: made once, by the composition root."""
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from milepost.log import Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.settings import Settings
+from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost_api.cursors import Cursors
@@ -36,5 +36,4 @@ class Services:
     types: KnownTypes
     cursors: Cursors
     waits: Waits
-    migrated: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once no migration was found missing: that cannot change while we run."""
+    standings: Standings

@@ -1,35 +1,33 @@
 """The small HTTP side: is this process alive, and can it serve."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-Check = Callable[[], Awaitable[tuple[bool, str]]]
-"""Returns whether the dependency answers, and a word on it. Bounded in time, raises nothing."""
+from milepost.runtime.standing import Dependency, Standings
 
 
 class Health:
     """What `/readyz` says. `needed` dependencies decide; `useful` ones are only reported."""
 
-    def __init__(self, needed: Mapping[str, Check], useful: Mapping[str, Check]) -> None:
-        self._needed = dict(needed)
-        self._useful = dict(useful)
+    def __init__(self, needed: Mapping[str, Dependency], useful: Mapping[str, Dependency]) -> None:
+        self._needed = frozenset(needed)
+        self._standings = Standings({**needed, **useful})
         self.draining = False
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether this process can serve, and why (not)."""
-        dependencies = {}
-        ready = not self.draining
-        for name, check in {**self._needed, **self._useful}.items():
-            well, word = await check()
-            dependencies[name] = {"ok": well, "detail": word}
-            if not well and name in self._needed:
-                ready = False
+        standings = await self._standings.look()
+        ready = not self.draining and all(standings[name].ok for name in self._needed)
         status = "draining" if self.draining else "ready" if ready else "not ready"
-        return ready, {"status": status, "dependencies": dependencies}
+        return ready, {"status": status, "dependencies": {name: s.shown() for name, s in standings.items()}}
+
+    async def run(self) -> None:
+        """Keep looking, so that a report can say since when."""
+        await self._standings.run()
 
 
 def application(health: Health) -> web.Application:

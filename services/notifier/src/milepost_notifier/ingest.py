@@ -23,6 +23,8 @@ from milepost_schemas.event import Event, EventKind
 log = get_logger("milepost.notifier.ingest")
 
 GROUP: Final = "notifier-ingest"
+HEARTBEAT_S: Final = 0.5
+"""So soon one that reads hears of a rebalance; meanwhile no watcher of any sees anything."""
 BATCH: Final = 1000
 WAIT_S: Final = 0.25
 COMMIT_EVERY_S: Final = 0.5
@@ -49,7 +51,8 @@ class Ingest:
     def __init__(self, settings: Settings, snapshots: Snapshots, writer: Writer, *, traced: bool) -> None:
         topics = Topics(settings.topic_prefix)
         self._topics = topics
-        self._reader = Reader(settings, "milepost-notifier", [topics.events], group=f"{settings.topic_prefix}-{GROUP}")
+        self.group = f"{settings.topic_prefix}-{GROUP}"
+        self._reader = Reader(settings, "milepost-notifier", [topics.events], group=self.group, heartbeat_s=HEARTBEAT_S)
         self._snapshots = snapshots
         self._writer = writer
         self._traced = traced
@@ -64,6 +67,16 @@ class Ingest:
     def connected(self) -> bool:
         """Whether we are in the group, as far as we know."""
         return self._reader.connected and self._reader.assigned
+
+    @property
+    def member(self) -> str | None:
+        """Our id in the group; None while we have none."""
+        return self._reader.member
+
+    @property
+    def lag(self) -> int | None:
+        """Events that wait for us, as of a few seconds ago; None: not known."""
+        return self._reader.lag
 
     async def run(self) -> None:
         """Read until `stop` or until the consumer fails."""

@@ -10,38 +10,53 @@ from redis.asyncio import Redis
 from milepost.errors import SettingsError, Unavailable
 from milepost.live import Snapshots, connect
 from milepost.log import Writer
+from milepost.log.membership import expel
 from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
+from milepost.runtime.standing import Dependency
 from milepost.store import Store, open_pool
 from milepost_notifier.edge import Edge
-from milepost_notifier.http import Check, Health, application, serving
+from milepost_notifier.http import Health, application, serving
 from milepost_notifier.ingest import Ingest
-from milepost_notifier.tasks import TaskSource
+from milepost_notifier.members import Members
 
 log = get_logger("milepost.notifier")
 
 Role = Literal["all", "ingest", "edge"]
 READY_CHECK_S = 1.0
 INGEST_STOP_S = 5.0
+_WITHOUT_REDIS = "clients stay connected and are shown what Postgres has; live events wait in Kafka"
+_WITHOUT_KAFKA = "clients are shown what Redis and Postgres have; new events wait in Kafka"
+_WITHOUT_POSTGRES = "tasks that Redis knows are shown live; others cannot be looked up"
 
 
 class Notifier:
     """Everything one notifier process does. `run` returns after a drain."""
 
     def __init__(
-        self, settings: Settings, redis: Redis, edge: Edge | None, ingest: Ingest | None, writer: Writer | None
+        self,
+        settings: Settings,
+        redis: Redis,
+        edge: Edge | None,
+        source: Store | None,
+        ingest: Ingest | None,
+        writer: Writer | None,
     ) -> None:
         self._settings = settings
+        self._redis = redis
         self._snapshots = Snapshots(redis)
         self.edge = edge
+        self._source = source
         self._ingest = ingest
         self._writer = writer
-        needed: dict[str, Check] = {"redis": self._redis_check}
-        useful: dict[str, Check] = {}
+        needed = {"redis": Dependency(self._redis_check, _WITHOUT_REDIS)}
+        useful: dict[str, Dependency] = {}
         if ingest is not None:
             # Clients are served without Kafka too, and sending them elsewhere would not bring it back.
-            (needed if edge is None else useful)["kafka"] = self._kafka_check
+            (needed if edge is None else useful)["kafka"] = Dependency(self._kafka_check, _WITHOUT_KAFKA)
+        if source is not None:
+            useful["postgres"] = Dependency(self._postgres_check, _WITHOUT_POSTGRES)
         self.health = Health(needed, useful)
         self.http_port = 0
 
@@ -51,6 +66,7 @@ class Notifier:
             port = self._settings.notifier_http_port
             listener = serving(application(self.health), self._settings.host, port)
             self.http_port = await _bind(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
+            await stack.enter_async_context(background(("health", self.health.run)))
             if self._writer is not None:
                 await stack.enter_async_context(background(("kafka writer", self._writer.run)))
             if self._ingest is not None:
@@ -69,11 +85,17 @@ class Notifier:
     @asynccontextmanager
     async def _reading(self, ingest: Ingest) -> AsyncIterator[None]:
         """Keep the ingest running; at the end let it commit and leave its group, but not wait for a broker."""
-        async with background(("ingest", ingest.run)):
+        members = Members(self._redis, ingest.group, lambda: ingest.member, self._expel)
+        async with background(("ingest", ingest.run), ("ingest members", members.run)):
             try:
                 yield
             finally:
                 await ingest.stop(INGEST_STOP_S)
+        await members.leave()
+
+    async def _expel(self, member: str) -> None:
+        assert self._ingest is not None  # noqa: S101 - nobody looks for members otherwise
+        await expel(self._settings, self._ingest.group, member)
 
     async def _redis_check(self) -> tuple[bool, str]:
         try:
@@ -89,7 +111,17 @@ class Notifier:
         assert self._ingest is not None  # noqa: S101 - only then is this check listed
         if not self._ingest.connected:
             return False, "not in the group; events wait in Kafka" if self._ingest.joined else "not yet in the group"
-        return True, "reading"
+        lag = self._ingest.lag
+        return True, "reading" if lag is None else f"reading; {lag:,} events behind"
+
+    async def _postgres_check(self) -> tuple[bool, str]:
+        assert self._source is not None  # noqa: S101 - only then is this check listed
+        try:
+            async with asyncio.timeout(READY_CHECK_S):
+                await self._source.ping()
+        except (Unavailable, TimeoutError) as error:
+            return False, str(error) or f"no answer in {READY_CHECK_S:g} s"
+        return True, "answers"
 
 
 async def _bind(stack: AsyncExitStack, listener: AbstractAsyncContextManager[int], setting: str, port: int) -> int:
@@ -106,17 +138,18 @@ async def build_notifier(settings: Settings, role: Role = "all", *, traced: bool
     async with AsyncExitStack() as stack:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
-        edge = ingest = writer = None
+        edge = source = ingest = writer = None
         if role in {"all", "edge"}:
-            edge = Edge(settings, redis, await stack.enter_async_context(_task_source(settings)))
+            source = await stack.enter_async_context(_task_source(settings))
+            edge = Edge(settings, redis, source)
         if role in {"all", "ingest"}:
             writer = Writer(settings, "milepost-notifier")
             ingest = Ingest(settings, Snapshots(redis), writer, traced=traced)
-        yield Notifier(settings, redis, edge, ingest, writer)
+        yield Notifier(settings, redis, edge, source, ingest, writer)
 
 
 @asynccontextmanager
-async def _task_source(settings: Settings) -> AsyncIterator[TaskSource]:
+async def _task_source(settings: Settings) -> AsyncIterator[Store]:
     """Give what is asked about tasks that Redis does not know: Postgres."""
     pool = await open_pool(settings, "notifier", size=4)
     try:

@@ -1,14 +1,14 @@
 """`milepost doctor`: is everything there, and if not, what to do."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import click
 import orjson
 
+from milepost.cli.examine.finding import Finding
 from milepost.cli.exits import Exit
 from milepost.cli.here import settings_here
 from milepost.cli.output import json_option, write, write_json
@@ -20,19 +20,10 @@ from milepost.runtime.settings import Settings
 PATIENCE_S = 12.0
 
 
-class Finding(NamedTuple):
-    """One line: what was looked at, whether it is well, what was seen, what to do if it is not."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str | None = None
-
-
 @click.command()
 @json_option
 def doctor(as_json: bool) -> Exit:
-    """Check settings, Postgres, Kafka, Redis, the api, the notifier and the workers. Exits with 3 if one fails."""
+    """Check settings, Postgres, Kafka, Redis, services, lag, leftovers and clocks. Exits with 3 if one fails."""
     settings = settings_here()
     findings = asyncio.run(examine(settings))
     if as_json:
@@ -48,7 +39,7 @@ def doctor(as_json: bool) -> Exit:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything at once."""
-    checks: dict[str, Callable[[Settings], Awaitable[Finding]]] = {
+    checks: dict[str, Callable[[Settings], Awaitable[Finding | list[Finding]]]] = {
         "settings": _settings,
         "postgres": _postgres,
         "kafka": _kafka,
@@ -57,25 +48,26 @@ async def examine(settings: Settings) -> list[Finding]:
         "notifier": _notifier,
         "workers": _workers,
     }
-    return await asyncio.gather(*(_bounded(name, check(settings)) for name, check in checks.items()))
+    found = await asyncio.gather(*(_bounded(name, check(settings)) for name, check in checks.items()))
+    return [finding for findings in found for finding in findings]
 
 
-async def _bounded(name: str, check: Awaitable[Finding]) -> Finding:
+async def _bounded(name: str, check: Awaitable[Finding | list[Finding]]) -> list[Finding]:
+    advice = _ADVICE.get(name)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return await check
+            found = await check
     except TimeoutError:
-        return Finding(
-            name, ok=False, detail=f"no answer within {PATIENCE_S:g} s", advice="Is it overloaded or cut off?"
-        )
+        detail, advice = f"no answer within {PATIENCE_S:g} s", "Is it overloaded or cut off?"
     except ImportError as error:
-        return Finding(
-            name, ok=False, detail=f"{error.name} is not installed", advice="pip install 'milepost[service]'"
-        )
+        detail, advice = f"{error.name} is not installed", "pip install 'milepost[service]'"
     except MilepostError as error:
-        return Finding(name, ok=False, detail=str(error), advice=_ADVICE.get(name))
+        detail = str(error)
     except (OSError, aiohttp.ClientError) as error:
-        return Finding(name, ok=False, detail=f"does not answer: {error}", advice=_ADVICE.get(name))
+        detail = f"does not answer: {error}"
+    else:
+        return found if isinstance(found, list) else [found]
+    return [Finding(name, ok=False, detail=detail, advice=advice)]
 
 
 _START = "start everything on this machine with `milepost dev`, or "
@@ -96,58 +88,16 @@ async def _settings(settings: Settings) -> Finding:
     return Finding("settings", ok=True, detail=f"valid; set: {', '.join(given) or 'none, all defaults'}")
 
 
-async def _postgres(settings: Settings) -> Finding:
-    import asyncpg
+async def _postgres(settings: Settings) -> list[Finding]:
+    from milepost.cli.examine.postgres import examine_postgres
 
-    from milepost.store import pending
-
-    missing = await pending(settings)
-    try:
-        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=5)
-    except asyncpg.PostgresError as error:
-        return Finding("postgres", ok=False, detail=str(error), advice=_ADVICE["postgres"])
-    try:
-        version = connection.get_server_version()
-        read_only = await connection.fetchval(
-            "select pg_is_in_recovery() or current_setting('transaction_read_only')::bool"
-        )
-    finally:
-        await connection.close()
-    name = f"Postgres {version.major}.{version.minor}"
-    if read_only:
-        advice = "Point MILEPOST_DATABASE_URL at the primary."
-        return Finding("postgres", ok=False, detail=f"{name} answers, but only for reading", advice=advice)
-    if missing:
-        detail = f"{name} answers; migrations are missing: {', '.join(missing)}"
-        return Finding("postgres", ok=False, detail=detail, advice="Run `milepost migrate`.")
-    return Finding("postgres", ok=True, detail=f"{name}, writable, up to date")
+    return await examine_postgres(settings)
 
 
-async def _kafka(settings: Settings) -> Finding:
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.errors import KafkaError
+async def _kafka(settings: Settings) -> list[Finding]:
+    from milepost.cli.examine.kafka import examine_kafka
 
-    from milepost.log import Topics
-    from milepost.log.connection import connection
-
-    admin: Any = AIOKafkaAdminClient(**connection(settings))
-    try:
-        await admin.start()
-        existing = set(await admin.list_topics())
-    except KafkaError as error:
-        detail = f"{settings.kafka_bootstrap} does not answer: {error!r}"
-        return Finding("kafka", ok=False, detail=detail, advice=_ADVICE["kafka"])
-    finally:
-        with contextlib.suppress(Exception):
-            await admin.close()
-    topics = Topics(settings.topic_prefix)
-    wanted = (topics.events, topics.completions, topics.dead_letters, topics.control)
-    missing = [name for name in wanted if name not in existing]
-    if missing:
-        detail = f"answers; topics are missing: {', '.join(missing)}"
-        return Finding("kafka", ok=False, detail=detail, advice="Run `milepost migrate`.")
-    work = sum(name.startswith(f"{topics.prefix}.work.") for name in existing)
-    return Finding("kafka", ok=True, detail=f"answers at {settings.kafka_bootstrap}; {work} work topics")
+    return await examine_kafka(settings, _ADVICE["kafka"])
 
 
 async def _redis(settings: Settings) -> Finding:
@@ -182,12 +132,17 @@ async def _ready(name: str, url: str) -> Finding:
     try:
         report = orjson.loads(body)
         rows = report.get("checks") or report.get("dependencies") or {}
-        unwell = [f"{key}: {row.get('detail')}" for key, row in rows.items() if not row.get("ok")]
+        unwell = [_unwell(key, row) for key, row in rows.items() if not row.get("ok")]
         status = report.get("status")
     except (orjson.JSONDecodeError, AttributeError):
         return Finding(name, ok=False, detail=f"{url} is something else", advice="Another program has this port.")
     detail = f"{url}: {status}" + (f" ({'; '.join(unwell)})" if unwell else "")
     return Finding(name, ok=response.status == 200, detail=detail, advice="Mend what is named, then look again.")
+
+
+def _unwell(name: str, row: dict[str, Any]) -> str:
+    since = f" since {row['since'][:19]}Z" if isinstance(row.get("since"), str) else ""
+    return f"{name}{since}: {row.get('detail')}"
 
 
 async def _workers(settings: Settings) -> Finding:

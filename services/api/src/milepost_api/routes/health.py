@@ -7,14 +7,20 @@ import orjson
 from fastapi import APIRouter
 
 from milepost.errors import Unavailable
-from milepost.store import pending
+from milepost.log import Writer
+from milepost.runtime.settings import Settings
+from milepost.runtime.standing import Dependency, Standings
+from milepost.store import Store, pending
 from milepost_api.contracts import Liveness, Readiness
 from milepost_api.endpoint import Call, OpenEndpoint
 from milepost_api.openapi import answer
 from milepost_api.reply import Reply, json_reply
-from milepost_api.services import Services
 
 _PATIENCE_S: Final = 3.0
+_WITHOUT_POSTGRES: Final = "nothing is accepted or shown; running handlers go on, and workers keep their outcomes"
+_WITHOUT_KAFKA: Final = (
+    "tasks are accepted and start about a second later; watchers see nothing of them, completions wait in the outbox"
+)
 _ALIVE: Final = orjson.dumps(Liveness().model_dump())
 
 
@@ -25,36 +31,42 @@ async def livez(_call: Call) -> Reply:
 
 async def readyz(call: Call) -> Reply:
     """Say whether requests can be served: with Postgres they can; without Kafka tasks start a second later."""
-    services = call.services
-    problem = await _postgres(services)
-    connected = services.writer.connected
-    status = "unready" if problem else "ready" if connected else "degraded"
-    without = "does not answer; tasks are accepted and start a second later, watchers see nothing of them meanwhile"
-    checks: dict[str, Any] = {
-        "postgres": {"ok": problem is None, "detail": problem or "answers"},
-        "kafka": {"ok": connected, "detail": "connected" if connected else without},
-    }
-    return json_reply(orjson.dumps({"status": status, "checks": checks}), 503 if problem else 200)
+    standings = await call.services.standings.look()
+    served, connected = standings["postgres"].ok, standings["kafka"].ok
+    status = "unready" if not served else "ready" if connected else "degraded"
+    body = {"status": status, "checks": {name: standing.shown() for name, standing in standings.items()}}
+    return json_reply(orjson.dumps(body), 200 if served else 503)
 
 
-async def _postgres(services: Services) -> str | None:
+def dependencies(settings: Settings, store: Store, writer: Writer) -> Standings:
+    """Return what this service depends on."""
+    migrated = asyncio.Event()
+
+    async def postgres() -> tuple[bool, str]:
+        problem = await _postgres(settings, store, migrated)
+        return problem is None, problem or "answers"
+
+    async def kafka() -> tuple[bool, str]:
+        return writer.connected, "connected" if writer.connected else "does not answer"
+
+    return Standings({"postgres": Dependency(postgres, _WITHOUT_POSTGRES), "kafka": Dependency(kafka, _WITHOUT_KAFKA)})
+
+
+async def _postgres(settings: Settings, store: Store, migrated: asyncio.Event) -> str | None:
+    """Return what is wrong. `migrated` is set once no migration is missing: that cannot change while we run."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            await services.store.ping()
-            return await _not_migrated(services)
+            await store.ping()
+            if migrated.is_set():
+                return None
+            missing = await pending(settings)
     except TimeoutError:
         return f"no answer within {_PATIENCE_S:g} s"
     except Unavailable as error:
         return str(error)
-
-
-async def _not_migrated(services: Services) -> str | None:
-    if services.migrated.is_set():
-        return None
-    missing = await pending(services.settings)
     if missing:
         return f"migrations are missing: {', '.join(missing)}. Run: milepost migrate"
-    services.migrated.set()
+    migrated.set()
     return None
 
 

@@ -1,0 +1,1 @@
+"""What `milepost doctor` looks at: gathering (I/O) apart from judging (pure)."""

@@ -1,0 +1,76 @@
+"""What doctor makes of numbers."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from milepost.cli.examine import judge
+from milepost.cli.examine.judge import Book, Group, WorkerRow
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+PLACE, OTHER = ("events", 0), ("events", 1)
+
+
+def worker(*, ahead_s: float = 0.0, seen_s: float = 1.0) -> WorkerRow:
+    """Return a worker whose clock is ahead of Postgres's."""
+    made = int((AT.timestamp() + ahead_s) * 1000)
+    return WorkerRow(UUID(int=(made << 80) | (7 << 76) | (2 << 62)), "host-1", AT, seen_s, 0, 4)
+
+
+def test_topics_that_are_missing_or_too_small_are_named_with_what_to_do() -> None:
+    assert judge.topics({"a": 8, "b": 1}, {"a": 8, "b": 3, "c": 1}) == []
+    [(missing, migrate), (few, alter)] = judge.topics({"a": 8, "b": 1}, {"a": 4})
+    assert (missing, migrate) == ("topics are missing: b", "Run `milepost migrate`.")
+    assert few == "topics have too few partitions: a (4 of 8)"
+    assert "--alter" in alter
+
+
+@pytest.mark.parametrize(
+    ("group", "busy", "ok", "says"),
+    [
+        (Group(2, {}, {PLACE: 0}, frozenset()), False, True, "nothing waits"),
+        (Group(0, {PLACE: 3}, {PLACE: 3}, frozenset()), False, False, "no members"),
+        (Group(2, {PLACE: 3}, {PLACE: 3}, frozenset()), False, False, "do not move (events/0)"),
+        (Group(2, {PLACE: 3}, {PLACE: 9}, frozenset({PLACE})), False, True, "9 records wait"),
+        (Group(2, {PLACE: 3, OTHER: 1}, {PLACE: 9, OTHER: 1}, frozenset({PLACE})), False, False, "(events/1)"),
+        (Group(2, {PLACE: 0}, {PLACE: 9}, frozenset()), False, True, "9 records wait"),
+        (Group(2, {PLACE: 3}, {PLACE: 3}, frozenset()), True, True, "for free slots"),
+    ],
+)
+def test_lag_is_a_fault_only_where_somebody_could_read_and_nothing_moves(
+    group: Group, busy: bool, ok: bool, says: str
+) -> None:
+    found = judge.group("ingest", "events", group, busy=busy)
+    assert found.ok is ok
+    assert says in found.detail
+    assert found.ok or found.advice
+
+
+def test_an_old_outbox_and_leases_nobody_takes_back_are_faults() -> None:
+    assert all(found.ok for found in judge.book(Book(3, 2.0, 10, 500.0, 0)))
+    outbox, tasks = judge.book(Book(3, 120.0, 0, None, 2))
+    assert (outbox.ok, outbox.detail) == (False, "3 completions wait, the oldest for 120 s")
+    assert (tasks.ok, tasks.detail) == (False, "0 tasks queued; 2 run under leases that ran out")
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "ahead_s", "says"),
+    [
+        (0.2, -5.0, None),  # between naming itself and being heard a worker may take some seconds
+        (3.0, 0.0, "this host is 3.0 s behind Postgres"),
+        (-3.0, 0.0, "this host is 3.0 s ahead of Postgres"),
+        (0.0, 30.0, "host-1 is 30 s ahead of Postgres"),
+        (0.0, -3600.0, "host-1 is 3600 s behind Postgres"),
+    ],
+)
+def test_clocks_that_differ_from_that_of_postgres_are_named(offset_s: float, ahead_s: float, says: str | None) -> None:
+    found = judge.clocks(offset_s, [worker(ahead_s=ahead_s)])
+    assert found.ok is (says is None)
+    assert says is None or found.detail == says
+
+
+def test_a_worker_that_went_silent_without_goodbye_is_named() -> None:
+    assert judge.presence([worker()], 15.0).ok
+    found = judge.presence([worker(), worker(seen_s=90.0)], 15.0)
+    assert (found.ok, found.detail) == (False, "1 went silent: host-1 (90 s ago)")
