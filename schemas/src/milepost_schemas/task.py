@@ -4,15 +4,25 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from milepost_schemas.base import Contract, Request, Timestamp
+from milepost_schemas.queues import queue_problem
 
 RESULT_INLINE_BYTES = 64 * 1024
 """A result larger than this is not shown inside the task; `links.result` leads to it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Of a task type or a queue: also legal in a topic's name and in a URL."""
+
+
+def _fit_for_a_queue(name: str) -> str:
+    if problem := queue_problem(name):
+        raise ValueError(problem)
+    return name
+
+
+QueueName = Annotated[Name, AfterValidator(_fit_for_a_queue)]
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of printable text."""
 Labels = Annotated[dict[Name, Text], Field(max_length=32)]
@@ -114,7 +124,7 @@ class SubmitTask(Request):
 
     type: Name
     payload: dict[str, JsonValue] = Field(default_factory=dict)
-    queue: Name | None = None
+    queue: QueueName | None = None
     priority: Priority = Priority.NORMAL
     run_at: Timestamp | None = Field(default=None, description="Not before this instant.")
     delay: float | None = Field(default=None, ge=0, le=366 * 86400, description="Not before so many seconds.")

@@ -231,6 +231,9 @@ class Snapshots:
             if self.healthy:
                 log.warning("Redis does not answer; live views stand still until it does", error=repr(error))
             self.healthy = False
+            if "READONLY" in str(error):
+                # A replica now, after a fail-over: only new connections can lead to the one that took over.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise Unavailable(
                 f"Redis does not answer ({error}). Nothing is lost: it is read again from Kafka and Postgres."
             ) from error

@@ -12,6 +12,7 @@ from milepost.errors import Unavailable
 from milepost.log.connection import connection
 from milepost.log.ending import end
 from milepost.runtime.settings import Settings
+from milepost_schemas.queues import folded
 from milepost_schemas.task import Priority
 
 _LANES = {Priority.HIGH: ".high", Priority.NORMAL: "", Priority.LOW: ".low"}
@@ -93,6 +94,7 @@ async def ensure_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
             await admin.start()
             existing = set(await admin.list_topics())
             missing = [topic for topic in wanted if topic.name not in existing]
+            _refuse_collisions(missing, existing)
             response = await admin.create_topics(missing) if missing else None
         if response is not None:
             for name, code, *_ in response.topic_errors:
@@ -104,3 +106,14 @@ async def ensure_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
         raise Unavailable(f"Kafka at {settings.kafka_bootstrap} does not answer: {error!r}. Is it running?") from error
     finally:
         await end(admin)
+
+
+def _refuse_collisions(missing: Iterable[NewTopic], existing: Iterable[str]) -> None:
+    """Raise Unavailable for a topic that Kafka would refuse beside one there is, with words it does not find."""
+    there = {folded(name): name for name in existing}
+    for topic in missing:
+        if other := there.get(folded(topic.name)):
+            raise Unavailable(
+                f"Topic {topic.name} cannot be made beside {other}: Kafka takes '.' and '_' for the same. Rename one "
+                "of the two queues; until then this one is served from Postgres alone, about a second slower."
+            )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from milepost.domain.retry import RetryPolicy
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.context import Context
+from milepost_schemas.queues import queue_problem
 from milepost_schemas.worker import TypeInfo
 
 P = ParamSpec("P")
@@ -128,6 +129,8 @@ def task(
         raise TaskDefinitionError(f"{type_!r} cannot name a task: letters, digits, '.', '_' and '-', up to 100.")
     if not _NAME.match(queue):
         raise TaskDefinitionError(f"{queue!r} cannot name a queue: letters, digits, '.', '_' and '-', up to 100.")
+    if problem := queue_problem(queue):
+        raise TaskDefinitionError(f"{problem}. Give it another name.")
     policy = _policy(type_, retry)
     if max_attempts is None:
         max_attempts = len(policy.delays) + 1 if policy is not None and policy.delays else DEFAULT_ATTEMPTS

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from milepost.embedded import Stack
+from milepost.errors import Unavailable
 from milepost.log import Reader, Topics, Writer, ensure_topics
 from milepost.log.reader import StandsStillError
 from milepost.log.writer import Record
@@ -226,3 +227,10 @@ async def test_a_consumer_goes_on_after_its_broker_was_killed_and_started_again(
         await stack.kafka[0].start()
         await written(settings, 10)
         await eventually(all_of_it, "records after the restart", 60)
+
+
+async def test_a_queue_whose_topic_collides_with_anothers_is_refused_with_both_names(settings: Settings) -> None:
+    while await ensure_topics(settings, ["a.b"]):  # until every broker knows of it
+        pass
+    with pytest.raises(Unavailable, match=r"work\.a_b\S* cannot be made beside \S+work\.a\.b"):
+        await ensure_topics(settings, ["a_b"])

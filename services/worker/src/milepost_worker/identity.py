@@ -12,6 +12,7 @@ from milepost.errors import SettingsError
 from milepost.runtime.settings import Settings
 from milepost.store import WorkerBeat
 from milepost.tasks.registry import Registry
+from milepost_schemas.queues import queues_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Identity:
                 "This worker knows no tasks. Name modules that define some: --tasks my.tasks, or MILEPOST_TASKS."
             )
         queues = settings.queues or sorted({definition.queue for definition in registry})
+        if problem := queues_problem(queues):
+            raise SettingsError(f"{problem}. Rename one of them; nothing was started.")
         # Any queue may carry any type: submitters choose. So types are not filtered by queue here.
         types = sorted(definition.type for definition in registry)
         return cls(uuid_utils.uuid7(), f"{socket.gethostname()}-{os.getpid()}", queues, types)
