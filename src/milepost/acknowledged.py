@@ -44,3 +44,4 @@ class Acknowledged:
                 await self._store.delete_outbox(held[start : start + BATCH])
             except Unavailable as error:
                 log.info("outbox rows stay; their completions will be published once more", error=str(error))
+                return  # the others would wait as long for the same answer

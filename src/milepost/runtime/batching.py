@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 from milepost.errors import Unavailable
 
 WAITING_MOST = 20_000
+DRAIN_S = 10.0
+"""Twenty thousand writes to a server that answers nothing would hold up a stop for minutes."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,13 +54,18 @@ class GroupCommit(Generic[T, R]):
             loop.call_soon(self._begin)
         return await future
 
-    async def drain(self) -> None:
-        """Wait until everything handed in is written or has failed."""
-        while self._running or self._waiting:
-            if self._running:
-                await asyncio.wait(set(self._running))
-            else:
-                await asyncio.sleep(0)
+    async def drain(self, within_s: float = DRAIN_S) -> bool:
+        """Wait until everything handed in is written or has failed; False if `within_s` seconds were too few."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._running or self._waiting:
+                    if self._running:
+                        await asyncio.wait(set(self._running))
+                    else:
+                        await asyncio.sleep(0)
+        except TimeoutError:
+            return False
+        return True
 
     def _begin(self) -> None:
         self._scheduled = False

@@ -128,3 +128,16 @@ async def test_too_many_waiting_are_refused_at_once(monkeypatch: pytest.MonkeyPa
         await commit(4)
     writer.go.set()
     assert await asyncio.gather(first, *waiting) == [0, 10, 20, 30]
+
+
+async def test_a_drain_ends_also_when_a_write_does_not() -> None:
+    writer = Writer()
+    writer.go.clear()
+    commit = GroupCommit(writer)
+    call = asyncio.ensure_future(commit(1))
+    while not writer.batches:
+        await asyncio.sleep(0)
+    assert not await commit.drain(within_s=0.01)
+    writer.go.set()
+    assert await commit.drain()
+    assert await call == 10
