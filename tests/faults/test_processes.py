@@ -45,6 +45,11 @@ async def _gone(pids: list[int], within_s: float) -> None:
     await eventually(check, f"{pids} to be gone", within_s)
 
 
+def _hang(pids: list[int]) -> None:
+    """Keep the handler's process from seeing that its worker is gone, as native code does that never returns."""
+    os.kill(pids[0], signal.SIGSTOP)
+
+
 def _of(pids: list[int]) -> tuple[int, int, int]:
     """Return the warden, the fork server and the worker a handler's process has above it."""
     warden = parent_of(pids[0])
@@ -56,6 +61,7 @@ async def test_nothing_is_left_of_an_attempt_whose_worker_was_killed(fresh: Make
     async with family(fresh, tmp_path / "pids") as (system, _, _, pids):
         warden, fork_server, worker = _of(pids)
         assert worker == system.workers[0].pid
+        _hang(pids)
         os.kill(worker, signal.SIGKILL)
         await _gone([*pids, warden, fork_server], 5)
 
@@ -65,6 +71,7 @@ async def test_nothing_is_left_of_an_attempt_whose_worker_and_fork_server_were_k
 ) -> None:
     async with family(fresh, tmp_path / "pids") as (_, _, _, pids):
         warden, fork_server, worker = _of(pids)
+        _hang(pids)
         os.kill(fork_server, signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
         os.kill(fork_server, signal.SIGKILL)
@@ -76,6 +83,7 @@ async def test_attempts_of_a_fork_server_that_was_killed_fail_and_run_again_in_i
 ) -> None:
     async with family(fresh, tmp_path / "pids") as (system, client, run, pids):
         warden, fork_server, worker = _of(pids)
+        _hang(pids)
         os.kill(fork_server, signal.SIGKILL)
         began = time.monotonic()
         await _gone([*pids, warden, fork_server], 5)
