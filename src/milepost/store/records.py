@@ -136,10 +136,14 @@ class Renewed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CancelOutcome:
-    """`row` is the task after the call; `moved` says that this call ended it (and must tell the world)."""
+    """`row` is the task after the call; `moved` says that this call ended it (and must tell the world).
+
+    `tree`: there are descendants, or there may yet be some; they were noted and are to be cancelled too.
+    """
 
     row: Any
     moved: bool
+    tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class Store:
     async def cancel(self, tenant: str, task: UUID) -> CancelOutcome | None:
         """End a task that nobody runs, ask a running one to stop, leave a finished one; None: no such task."""
         rows = await self._fetch("cancel", tenant, task)
-        return CancelOutcome(rows[0], rows[0]["moved"]) if rows else None
+        return CancelOutcome(rows[0], rows[0]["moved"], rows[0]["tree"]) if rows else None
 
     # -- from workers
 

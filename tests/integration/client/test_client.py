@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from milepost.client import Client, Run
 from milepost.errors import Refused, TaskFailed
+from milepost_schemas.task import TaskState
 from tests.conftest import eventually
 from tests.system import System
 
@@ -208,3 +209,42 @@ async def test_ids_are_unique_across_the_counts_of_a_client(system: System) -> N
     async with system.client() as client:
         runs = [await client.submit("demo.echo", {"same": True}) for _ in range(3)]
         assert all(a.id != b.id for a, b in itertools.pairwise(runs))
+
+
+async def test_cancelling_a_parent_ends_the_watches_of_its_children_too(system: System, tmp_path: Path) -> None:
+    never = {"path": str(tmp_path / "never")}
+    async with system.client() as client:
+        parent = await client.submit("test.gate", never)
+        runs = await client.submit("test.gate", never, parent_id=parent.id)
+        waits = await client.submit("test.gate", never, parent_id=runs.id, delay=600)
+
+        async def both_run() -> bool:
+            return {(await parent.refresh()).state, (await runs.refresh()).state} == {TaskState.RUNNING}
+
+        await eventually(both_run, "parent and child to run")
+        await parent.cancel()
+        for run in (parent, runs, waits):
+            async with asyncio.timeout(20):
+                assert [event.kind async for event in run.watch()][-1] == "cancelled"
+
+
+async def test_a_failed_task_is_found_shown_and_retried(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("test.permanent", {"words": "no use 17"})
+        with pytest.raises(TaskFailed):
+            await run.result()
+        assert run.task.error is not None
+        fingerprint = run.task.error.fingerprint
+        assert fingerprint is not None
+        groups = [group async for group in client.dead_letters.groups(type="test.permanent")]
+        assert fingerprint in {group.fingerprint for group in groups}
+        assert run.id in {letter.id async for letter in client.dead_letters.members(fingerprint)}
+        assert (await client.dead_letters.get(run.id)).task == await run.refresh()
+        dry = await client.dead_letters.replay(ids=[run.id], dry_run=True)
+        assert (dry.ids, (await run.refresh()).state) == ([run.id], TaskState.FAILED)
+        assert (await run.retry()).epoch == 2
+        with pytest.raises(TaskFailed):
+            await run.result()
+        assert [one.outcome for one in await client.attempts(run.id)] == ["failed", "failed"]
+        with pytest.raises(Refused, match="say which"):
+            await client.dead_letters.replay()

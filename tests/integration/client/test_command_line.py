@@ -92,6 +92,42 @@ async def test_cancel_ends_a_task(system: System, tmp_path: Path) -> None:
     assert "cancelled" in shown
 
 
+async def test_dead_letters_are_listed_shown_and_replayed(system: System) -> None:
+    argv = ("submit", "test.permanent", "--payload", '{"words": "from the cli"}', "--wait", "--json")
+    task = json.loads((await milepost(system, *argv))[1])
+    fingerprint, id_ = task["error"]["fingerprint"], task["id"]
+    status, out, _ = await milepost(system, "dead-letters", "list", "--json")
+    groups = {group["fingerprint"]: group for group in map(json.loads, out.splitlines())}
+    assert (status, groups[fingerprint]["type"]) == (0, "test.permanent")
+    assert fingerprint in (await milepost(system, "dead-letters", "list"))[1]
+    assert id_ in (await milepost(system, "dead-letters", "list", "--fingerprint", fingerprint))[1]
+    status, shown, _ = await milepost(system, "dead-letters", "show", id_)
+    assert status == 0
+    assert "from the cli" in shown
+    assert "attempt   1 failed" in shown
+    which = ("dead-letters", "replay", "--fingerprint", fingerprint)
+    status, out, _ = await milepost(system, *which, "--dry-run")
+    assert (status, "would be replayed" in out) == (0, True)
+    status, out, _ = await milepost(system, *which, "--rate", "50", "--json")
+    assert status == 0
+    assert id_ in json.loads(out)["ids"]
+    assert (await milepost(system, "watch", id_))[0] == 1
+    assert "queued" in (await milepost(system, "retry", id_))[1]
+    assert (await milepost(system, "watch", id_))[0] == 1
+    status, out, err = await milepost(system, "dead-letters", "replay", "01941f29-7c00-7d3e-8a5b-0242ac120002")
+    assert (status, out) == (1, "0 replayed.\n")
+    assert "no dead letters" in err
+    assert (await milepost(system, "dead-letters", "replay"))[0] == 2
+    assert (await milepost(system, "dead-letters", "show", "01941f29-7c00-7d3e-8a5b-0242ac120002"))[0] == 2
+
+
+async def test_what_succeeded_cannot_be_retried_and_that_ends_with_2(system: System) -> None:
+    _, out, _ = await milepost(system, "submit", "demo.echo", "--payload", '{"a": 1}', "--wait", "--json")
+    status, _, err = await milepost(system, "retry", json.loads(out)["id"])
+    assert status == 2
+    assert "is succeeded" in err
+
+
 async def test_doctor_finds_everything_well(system: System) -> None:
     status, out, _ = await milepost(system, "doctor", "--json")
     report = json.loads(out)

@@ -20,6 +20,7 @@ from milepost.runtime.lifecycle import background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.store import Store, open_pool
+from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
 from milepost_api.cursors import Cursors
@@ -31,6 +32,7 @@ from milepost_api.problems import Refusal
 from milepost_api.reply import header_of
 from milepost_api.routes import batch, cancel, catalogue, dead_letters, documentation, health, retry, submit, tasks
 from milepost_api.services import Services
+from milepost_api.trees import Trees
 from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
@@ -124,6 +126,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
     writer = Writer(settings, "milepost-api")
     acknowledged = Acknowledged(store)
     read = GroupCommit(store.get_many, limit=_READ_LIMIT, lanes=2, transient=transient)
+    announcer = Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged)
     services = Services(
         settings=settings,
         auth=Authenticator(settings),
@@ -132,7 +135,8 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
-        announcer=Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged),
+        announcer=announcer,
+        trees=Trees(Cancellations(pool), announcer),
         types=KnownTypes(store.types),
         cursors=Cursors(settings),
         waits=Waits(read),
@@ -146,6 +150,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
             ("types", services.types.run),
             ("dead letters", aside.run),
             ("health", services.standings.run),
+            ("trees", services.trees.run),
         ):
             yield services
             await services.submit.drain()

@@ -14,6 +14,7 @@ from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost_api.cursors import Cursors
 from milepost_api.known_types import KnownTypes
+from milepost_api.trees import Trees
 from milepost_api.waiting import Waits
 
 Submit = GroupCommit[NewTask, Submitted]
@@ -33,6 +34,7 @@ class Services:
     read: Read
     writer: Writer
     announcer: Announcer
+    trees: Trees
     types: KnownTypes
     cursors: Cursors
     waits: Waits

@@ -1,4 +1,5 @@
 -- cancel: queued | scheduled | waiting -> cancelled, by the api; new epoch. A running task is asked to stop.
+-- What has children, or runs and may yet have some, is noted: whoever reads `cancellations` sees to its descendants.
 with found as (
     select id, state from milepost.tasks where tenant = $1 and id = $2 for no key update
 ),
@@ -18,10 +19,24 @@ asked as (
 ),
 published as (
     insert into milepost.outbox (task_id, epoch) select id, epoch from moved
+),
+noted as (
+    insert into milepost.cancellations as c (task_id, tenant, taken_until)
+    select id, $1, now() + interval '10 seconds'
+    from found
+    where state = 'running'
+        or (
+            state not in ('succeeded', 'failed')
+            and exists (select from milepost.tasks as child where child.parent_id = found.id)
+        )
+    on conflict (task_id) do update set taken_until = excluded.taken_until
+    returning task_id
 )
-select *, true as moved from moved
+select *, true as moved, exists (select from noted) as tree from moved
 union all
-select *, false from asked
+select *, false, exists (select from noted) from asked
 union all
-select t.*, false from milepost.tasks as t join found using (id)
+select t.*, false, exists (select from noted)
+from milepost.tasks as t
+join found using (id)
 where found.state in ('succeeded', 'failed', 'cancelled')

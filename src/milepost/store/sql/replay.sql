@@ -27,6 +27,10 @@ planned as (
 ends as (
     insert into milepost.attempts (task_id, epoch, attempt, outcome, error, worker, started_at, finished_at, ended)
     select id, epoch, attempt, state, error, worker, started_at, finished_at, true from asked
+),
+kept as (
+    -- What it had below when it was cancelled may go on now.
+    delete from milepost.cancellations where task_id in (select id from asked)
 )
 update milepost.tasks as t
 set state = case when p.at > now() then 'scheduled' else 'queued' end,

@@ -1,7 +1,11 @@
 """POST /v1/tasks/{id}/cancel."""
 
+from uuid import UUID
+
 from fastapi import APIRouter
 
+from milepost.errors import Unavailable
+from milepost.runtime.logs import get_logger
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
 from milepost_api.problems import Refusal
@@ -11,9 +15,11 @@ from milepost_api.shown import accepted, row_bytes
 from milepost_schemas import Task, TaskState
 from milepost_schemas.problem import ProblemType
 
+log = get_logger("milepost.api.cancel")
+
 
 async def cancel(call: Call) -> Reply:
-    """End a task that nobody runs; ask the worker of a running one to stop it."""
+    """End a task that nobody runs, ask the worker of a running one to stop it; its descendants likewise."""
     services = call.services
     outcome = await services.store.cancel(call.tenant, task_id(call))
     if outcome is None:
@@ -23,13 +29,23 @@ async def cancel(call: Call) -> Reply:
     body = row_bytes(row, services.settings.stream_url)
     if outcome.moved:
         services.announcer.ended(row)
-    elif state == TaskState.CANCELLED:
-        return json_reply(body)
-    elif state.terminal:
-        raise Refusal(ProblemType.STATE, f"The task has {state} already; there is nothing left to cancel.")
-    else:
+    elif not state.terminal:
         services.announcer.cancel_request(row["id"], row["tenant"], row["traceparent"])
+    elif state != TaskState.CANCELLED:
+        raise Refusal(ProblemType.STATE, f"The task has {state} already; there is nothing left to cancel.")
+    if outcome.tree:
+        await _see_to_tree(call, row["id"])
+    if state == TaskState.CANCELLED and not outcome.moved:
+        return json_reply(body)
     return accepted(body, str(row["id"]))
+
+
+async def _see_to_tree(call: Call, task: UUID) -> None:
+    try:
+        await call.services.trees.at_once(call.tenant, task)
+    except Unavailable as error:
+        # The task itself is cancelled, and its tree is noted: that is what the answer has to say.
+        log.warning("descendants are cancelled later", task=str(task), error=str(error))
 
 
 def room(router: APIRouter) -> None:
@@ -43,7 +59,7 @@ def room(router: APIRouter) -> None:
         summary="Cancel a task",
         status_code=202,
         responses={
-            202: answer(Task, "Cancelled, or, if it is running, about to be.", "Location", "Retry-After"),
+            202: answer(Task, "Cancelled with its descendants; those that run, shortly.", "Location", "Retry-After"),
             200: answer(Task, "It was cancelled before."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },

@@ -1,0 +1,1 @@
+delete from milepost.cancellations where task_id = $1
