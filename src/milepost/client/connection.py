@@ -251,6 +251,9 @@ class Connection:
                 del self._by_number[subscription.number]
             if subscription.fold.over:
                 self.remove(subscription)
+            elif kind == "end":
+                # Of before a retry that the stream has not heard of yet.
+                self._ask_later(subscription)
         elif kind == "ping":
             self._send({"t": "pong"})
         elif kind == "err":
@@ -270,13 +273,16 @@ class Connection:
             self.limit = len(self._subscriptions)
             self._spill(subscription)
         elif code == "unavailable":
-            # Asked again by the watchdog, without haste; until then the reader asks the API.
-            subscription.asked_at = asyncio.get_running_loop().time() - ANSWER_S + 2.0
-            subscription.link(Link.DOWN)
+            self._ask_later(subscription)
         else:
             del self._subscriptions[subscription]
             status = 404 if code == "not_found" else 403 if code == "forbidden" else 400
             subscription.fail(Refused(status, f"stream:{code}", str(frame.get("message"))))
+
+    def _ask_later(self, subscription: Subscription) -> None:
+        """Leave it to the watchdog to subscribe again, without haste; until then the reader asks the API."""
+        subscription.asked_at = asyncio.get_running_loop().time() - ANSWER_S + 2.0
+        subscription.link(Link.DOWN)
 
     # -- what goes out
 

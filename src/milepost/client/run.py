@@ -67,6 +67,8 @@ class Run:
         """
         stream = await self._client.stream_for(self)
         subscription = stream.subscribe(self.id)
+        if self._known is not None:
+            subscription.newest = self.task.epoch
         if self._known is not None and self.task.links is not None:
             subscription.fold.links = self.task.links.model_dump(mode="json")
         try:

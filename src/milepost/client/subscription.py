@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
-from milepost.client.events import SNAPSHOT, RunEvent
+from milepost.client.events import SNAPSHOT, RunEvent, is_over
 from milepost.client.fold import Fold, Loss
 from milepost_schemas.event import EventKind
 from milepost_schemas.position import Position
@@ -39,6 +39,8 @@ class Subscription:
         """Its id on the present connection; each time it subscribes it takes another."""
         self.asked_at: float | None = None
         """When it subscribed, until the server says something of it."""
+        self.newest = 0
+        """The epoch the task is known to have reached: an end of one before is not the end (somebody retried)."""
         self.closed = False
         self._down = False
         self._failure: Exception | None = None
@@ -62,6 +64,8 @@ class Subscription:
     def _fold(self, frame: dict[str, Any]) -> RunEvent | Loss | None:
         at = position(frame["at"])
         kind = frame["t"]
+        if kind in {"snap", "end"} and at.epoch < self.newest and is_over(frame["task"]):
+            return None
         if kind == "snap":
             return self.fold.snapshot(at, frame["task"], frame.get("traceparent"))
         if kind == "end":

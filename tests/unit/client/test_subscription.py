@@ -90,3 +90,15 @@ async def test_what_came_before_a_failure_is_still_read() -> None:
     assert isinstance(await subscription.next(), RunEvent)
     with pytest.raises(Refused):
         await subscription.next()
+
+
+async def test_an_end_of_before_a_retry_is_not_the_end() -> None:
+    subscription = Subscription(ID)
+    subscription.newest = 2
+    over = snap(4, "failed")
+    assert subscription.frame(over) is None
+    assert subscription.frame({**over, "t": "end"}) is None
+    assert (subscription.pending, subscription.fold.over) == (False, False)
+    again = {**over, "at": [3, 1], "task": {**over["task"], "epoch": 3}}
+    subscription.frame(again)
+    assert [event.last for event in await drained(subscription)] == [True]
