@@ -57,8 +57,7 @@ class Held(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A task that is now ours to run, under `epoch`, until the lease runs out."""
 
     id: UUID
@@ -73,6 +72,7 @@ class Claimed:
     payload: str
     labels: str
     key: str | None
+    parent_id: UUID | None
     root_id: UUID
     traceparent: str | None
     started_at: datetime
@@ -86,8 +86,7 @@ class Claimed:
         return Held(self.id, self.epoch)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """A terminal state, written by the worker of the epoch. `seq` is that of the terminal event."""
 
     held: Held
@@ -98,8 +97,7 @@ class Finish:
     progress: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """A failed attempt that is to be followed by another after `delay` seconds."""
 
     held: Held
@@ -109,16 +107,14 @@ class Retry:
     progress: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """A task given back unfinished, its attempt not counted."""
 
     held: Held
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """The state a fenced write led to, as Postgres decided it (a cancel request may have come in between)."""
 
     state: TaskState

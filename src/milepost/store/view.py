@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from milepost.runtime.tracing import trace_id_of
-from milepost.store.records import PRIORITY_NAMES, NewTask, Submitted
+from milepost.store.records import PRIORITY_NAMES, Claimed, NewTask, Submitted
 from milepost_schemas.position import Position
 from milepost_schemas.task import RESULT_INLINE_BYTES
 
@@ -69,6 +69,32 @@ def new_task_view(task: NewTask, submitted: Submitted) -> dict[str, Any]:
         "created_at": submitted.created_at,
         "due_at": submitted.due_at,
         "started_at": None,
+        "finished_at": None,
+        "trace_id": trace_id_of(task.traceparent),
+    }
+
+
+def claimed_view(task: Claimed) -> dict[str, Any]:
+    """Return what `task_view` would for the row of a task that was just claimed: it runs, and nothing came of it yet."""
+    return {
+        "id": task.id,
+        "type": task.type,
+        "queue": task.queue,
+        "priority": PRIORITY_NAMES[task.priority],
+        "state": "running",
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "epoch": task.epoch,
+        "labels": _json(task.labels),
+        "key": task.key,
+        "parent_id": task.parent_id,
+        "root_id": task.root_id,
+        "progress": None,
+        "result": None,
+        "error": None,
+        "created_at": task.created_at,
+        "due_at": None,
+        "started_at": task.started_at,
         "finished_at": None,
         "trace_id": trace_id_of(task.traceparent),
     }

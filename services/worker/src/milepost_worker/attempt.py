@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from milepost.runtime.logs import at_work, get_logger
 from milepost.runtime.tracing import span, trace_id_of
 from milepost.store import Claimed, Held
+from milepost.store.view import claimed_view
 from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
 from milepost_schemas import EventKind
@@ -78,19 +79,8 @@ class Attempt:
         """Why it was stopped from outside; None if it was not."""
         self._over: asyncio.Future[None] = self._loop.create_future()
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
-        self.trail.add(
-            EventKind.STARTED,
-            {
-                "state": "running",
-                "epoch": claimed.epoch,
-                "attempt": claimed.attempt,
-                "started_at": claimed.started_at,
-                "finished_at": None,
-                "due_at": None,
-                "progress": None,
-                "error": None,
-            },
-        )
+        # The whole task: whoever hears of it for the first time by this needs nothing else.
+        self.trail.add(EventKind.STARTED, claimed_view(claimed))
         self.context = Context(
             id=claimed.id,
             type=claimed.type,

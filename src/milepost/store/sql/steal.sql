@@ -23,5 +23,5 @@ set state = 'running', epoch = t.epoch + 1, seq = 0, attempt = t.attempt + 1, wo
 from ready
 where t.id = ready.id
 returning t.id, t.tenant, t.type, t.queue, t.priority, t.epoch, t.attempt, t.max_attempts, t.timeout_s, t.payload,
-    t.labels, t.key, t.root_id, t.traceparent, t.started_at, t.created_at,
+    t.labels, t.key, t.parent_id, t.root_id, t.traceparent, t.started_at, t.created_at,
     extract(epoch from t.deadline_at - now())::float8
