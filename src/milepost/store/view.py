@@ -75,7 +75,7 @@ def new_task_view(task: NewTask, submitted: Submitted) -> dict[str, Any]:
 
 
 def claimed_view(task: Claimed) -> dict[str, Any]:
-    """Return what `task_view` would for the row of a task that was just claimed: it runs, and nothing came of it yet."""
+    """Return what `task_view` would for the row of a task that was just claimed: nothing came of it yet."""
     return {
         "id": task.id,
         "type": task.type,

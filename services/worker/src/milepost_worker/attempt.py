@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -60,13 +61,21 @@ class Attempt:
     """A claimed task while it is ours. `lease_until` is by the loop's own clock."""
 
     def __init__(
-        self, claimed: Claimed, definition: TaskDefinition, runners: Runners, sink: EventSink, lease_until: float
+        self,
+        claimed: Claimed,
+        definition: TaskDefinition,
+        runners: Runners,
+        sink: EventSink,
+        lease_until: float,
+        tell: Callable[["Attempt"], None],
     ) -> None:
+        """`tell` is called when there is something to send, on the loop; it must not wait."""
         self.claimed = claimed
         self.definition = definition
         self._lease_until = lease_until
         self._keep_until: Callable[[float], None] | None = None
         self._runners = runners
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
         self.deadline = None if claimed.left_s is None else self.began + claimed.left_s
@@ -78,6 +87,7 @@ class Attempt:
         self.reason: StopReason | None = None
         """Why it was stopped from outside; None if it was not."""
         self._over: asyncio.Future[None] = self._loop.create_future()
+        self._finished: asyncio.Future[Any] | None = None
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
@@ -104,6 +114,11 @@ class Attempt:
         return self.claimed.held
 
     @property
+    def ending(self) -> bool:
+        """Whether the handler has ended: what is there to tell goes with that."""
+        return self.settling or (self._finished is not None and self._finished.done())
+
+    @property
     def timeout_s(self) -> float | None:
         """Seconds it may take: what the submitter said, else what the type says."""
         return self.claimed.timeout_s if self.claimed.timeout_s is not None else self.definition.timeout_s
@@ -126,12 +141,12 @@ class Attempt:
         self.reason = reason
         if reason is StopReason.CANCELLED:
             self.trail.add(EventKind.CANCELLING, {})
+            self._tell(self)
         self.context.cancel()
         self._wake()
 
     async def run(self) -> Outcome:
         """Run the handler to an outcome. Never raises for what a handler does."""
-        self.running_since = self._loop.time()
         at_work(self.id, self.context.trace_id)
         try:
             payload = self.definition.payload.validate_json(self.claimed.payload)
@@ -162,6 +177,7 @@ class Attempt:
                 "trace_id": self.context.trace_id,
                 "payload": c.payload,
             }
+            self._begin()
             limits = Limits(self.definition.memory, self.definition.cpu_s)
             process = await self._runners.process(job, limits, self._progress, self._lease_until)
             self._keep_until = process.keep_until
@@ -169,11 +185,17 @@ class Attempt:
             return process
         arguments = self.definition.arguments(self.context, payload)
         if self.definition.asynchronous:
-            return CoroutineJob(self.definition, arguments)
+            return CoroutineJob(self.definition, arguments, self._begin)
+        self._begin()
         return self._runners.thread(self.definition, arguments)
 
+    def _begin(self) -> None:
+        """Note that the handler begins: from here its start is told, unless its end comes at once."""
+        self.running_since = self._loop.time()
+        self._tell(self)
+
     async def _supervise(self, job: Job) -> Outcome:
-        finished = job.finished
+        finished = self._finished = job.finished
         # One future for all three ways this can end: asyncio.wait costs more than a short handler does.
         finished.add_done_callback(self._wake)
         ends_at = self._ends_at()
@@ -227,6 +249,10 @@ class Attempt:
 
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         if self.definition.isolation == "process" or self.definition.asynchronous:
-            self.trail.add_progress(done, total, unit, message)
+            self._got_on(done, total, unit, message)
         else:
-            self._loop.call_soon_threadsafe(self.trail.add_progress, done, total, unit, message)
+            self._loop.call_soon_threadsafe(self._got_on, done, total, unit, message)
+
+    def _got_on(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
+        self.trail.add_progress(done, total, unit, message)
+        self._tell(self)

@@ -24,14 +24,13 @@ from milepost_worker.intake import Intake
 from milepost_worker.leases import Leases
 from milepost_worker.outcome import Dropped, Outcome, ended
 from milepost_worker.passes import Passes
+from milepost_worker.pump import Pump
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
-from milepost_worker.trail import TOGETHER_S
 
 log = get_logger("milepost.worker")
 
 BEAT_EVERY_S = 3.0
-PUMP_EVERY_S = 0.02
 FLUSH_AT_STOP_S = 3.0
 
 
@@ -50,6 +49,7 @@ class Worker:
         self._running = Running(settings.concurrency)
         self._processes = Processes(modules, warm=any(each.isolation == "process" for each in registry))
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
+        self._pump = Pump()
         self._settler = Settler(store, self._announcer, settings)
         self._passes = Passes(store, self._announcer, self._writer)
         aside = partial(put_aside, self._writer, topics)
@@ -70,7 +70,7 @@ class Worker:
                     ("acknowledged", self._acknowledged.run),
                     ("leases", self._leases.renew),
                     ("lease watch", self._leases.watch),
-                    ("event pump", self._pump),
+                    ("event pump", self._pump.run),
                 )
             )
             async with background(
@@ -95,7 +95,7 @@ class Worker:
             if definition is None:  # only a hint that lies about its type leads here
                 log.error("claimed a task of a type this worker does not know", task=str(task.id), type=task.type)
                 continue
-            attempt = Attempt(task, definition, self._runners, self._announcer.event, lease_until)
+            attempt = Attempt(task, definition, self._runners, self._announcer.event, lease_until, self._pump.add)
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
@@ -128,17 +128,6 @@ class Worker:
             due = await self._settler.settle(attempt, why)
         if due is not None:
             self._passes.poke(due)
-
-    async def _pump(self) -> None:
-        """Send what attempts have to tell, at most every 20 ms: what happens closer together goes together."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(PUMP_EVERY_S)
-            now = loop.time()
-            for attempt in self._running:
-                attempt.context.flush()
-                if attempt.trail.behind and now - attempt.running_since > TOGETHER_S and not attempt.settling:
-                    attempt.trail.flush()
 
     async def _beat(self) -> None:
         # Types first: whoever sees this worker may submit what it runs.

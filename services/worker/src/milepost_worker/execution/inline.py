@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -29,12 +30,17 @@ def encode_result(definition: TaskDefinition, value: Any) -> Succeeded | Failed:
 class CoroutineJob:
     """A coroutine on the worker's loop. Stopping it cancels it; a handler that swallows that cannot be ended."""
 
-    def __init__(self, definition: TaskDefinition, arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, definition: TaskDefinition, arguments: tuple[Any, ...], begins: Callable[[], None] = lambda: None
+    ) -> None:
+        """`begins` is called when the loop gets to it, right before the handler."""
         self._definition = definition
         self._arguments = arguments
+        self._begins = begins
         self.finished: asyncio.Future[Succeeded | Failed] = asyncio.ensure_future(self._run())
 
     async def _run(self) -> Succeeded | Failed:
+        self._begins()
         try:
             value = await self._definition.handler(*self._arguments)
             return encode_result(self._definition, value)
