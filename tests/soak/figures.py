@@ -47,7 +47,7 @@ def lines(scene: Scene, breaker: Breaker, facts: Facts, taken: dict[str, list[fl
         f"faults      {breaker.done.total()}: {_counts(breaker.done)}",
         f"attempts    that did not end their task: {_counts(outcomes)}",
         f"completions {copies:,} records, {ids:,} distinct ids, {copies - ids:,} duplicates",
-        f"watches     {len(scene.record.watches):,} {connects} connections, {resets} resets",
+        f"watches     {len(scene.record.watches):,}, over {connects} connections, {resets} resets",
         f"backlog     {drained}",
     ]
     text += [f"take-over   of a worker {kind}: {_spread(values)}" for kind, values in sorted(taken.items())]
