@@ -301,3 +301,21 @@ async def staged(
         await scene.open(session, watchers)
         held.push_async_callback(scene.close)
         yield scene
+
+
+@asynccontextmanager
+async def audited(settings: Settings, **options: Any) -> AsyncIterator[System]:
+    """Run a system as `running` does, and audit at the end what became of everything that has ended by then."""
+    await migrate(settings)
+    await install_journal(settings.database_url.get_secret_value())
+    async with running(settings, **options) as system:
+        yield system
+        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+        try:
+            rows = await connection.fetch("select id from milepost.tasks where finished_at is not null")
+        finally:
+            await connection.close()
+        record = Record()
+        record.answered_all(str(row[0]) for row in rows)
+        verdict, _ = await audit(settings, record, within_s=30, only_ours=False)
+        assert verdict.good, verdict.text()

@@ -12,12 +12,17 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
 
 from milepost.embedded import Stack
 from milepost.embedded.ports import Ports
+from milepost.log import Topics
+from milepost.log.connection import connection
 from milepost.runtime.settings import Settings
 from tests.conftest import API_KEY
 from tests.scene import Scene, staged, wired
@@ -65,6 +70,7 @@ async def soak(arguments: argparse.Namespace) -> int:
                     env={"MILEPOST_CONCURRENCY": "100", "MILEPOST_DRAIN": "2", "MILEPOST_LOG_LEVEL": "info"},
                 )
             )
+            await _keep_events(settings)
             good = await _fire(scene, arguments)
             if not good:
                 _keep_logs(home, seed)
@@ -91,6 +97,18 @@ async def _fire(scene: Scene, arguments: argparse.Namespace) -> bool:
         figures = {"seed": arguments.seed, "faults": breaker.done, "take_overs": taken, "counts": verdict.counts}
         await asyncio.to_thread(Path(arguments.json).write_bytes, orjson.dumps(figures))
     return verdict.good and not breaker.unexpected and not scene.refusals
+
+
+async def _keep_events(settings: Settings) -> None:
+    """Keep events for a day instead of an hour, so that the audit of a long soak can read them all."""
+    admin: Any = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        kept = {"retention.ms": str(24 * 3600 * 1000)}
+        topic = Topics(settings.topic_prefix).events
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=kept)])
+    finally:
+        await admin.close()
 
 
 async def _tell(scene: Scene, breaker: Breaker) -> None:

@@ -50,13 +50,11 @@ async def drained(database_url: str, accepted: Collection[UUID], within_s: float
 async def _open(database_url: str, accepted: Collection[UUID]) -> int:
     connection = await asyncpg.connect(database_url, timeout=5)
     try:
-        left: int = await connection.fetchval(
-            "select (select count(*) from milepost.outbox) + (select count(*) from milepost.tasks"
-            " where state not in ('succeeded', 'failed', 'cancelled') and id = any($1::uuid[]))",
-            list(accepted),
-            timeout=30,
+        waiting: int = await connection.fetchval("select count(*) from milepost.outbox", timeout=30)
+        rows = await connection.fetch(
+            "select id from milepost.tasks where state in ('queued', 'scheduled', 'running', 'waiting')", timeout=30
         )
-        return left
+        return waiting + sum(_uuid(row[0]) in accepted for row in rows)
     finally:
         await connection.close(timeout=5)
 
