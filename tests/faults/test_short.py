@@ -7,60 +7,16 @@ from pathlib import Path
 import pytest
 import uuid_utils.compat as uuid_utils
 
-from milepost.client import Client, Run, RunEvent
+from milepost.client import Client, Run
 from milepost.embedded import Stack
 from milepost.store import NewTask
 from milepost_schemas import Priority
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
+from tests.faults.watching import Watch, owner
 from tests.system import System, opened_store, running
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
-
-
-class Watch:
-    """A client that watches a task from a task of its own, so that tests can break things meanwhile."""
-
-    def __init__(self, run: Run) -> None:
-        self.events: list[RunEvent] = []
-        self._run = run
-        self._changed = asyncio.Event()
-        self._task = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        async for event in self._run.watch():
-            self.events.append(event)
-            self._changed.set()
-
-    async def sees(self, what: str, check: "object", within_s: float = 30.0) -> None:
-        """Wait until the events so far satisfy `check`."""
-        assert callable(check)
-        try:
-            async with asyncio.timeout(within_s):
-                while not check(self.events):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            pytest.fail(f"waited {within_s:g} s for {what}; saw {self.events}")
-
-    async def started(self) -> None:
-        """Wait for the first progress."""
-        await self.sees("progress", lambda events: any(e.task.progress is not None for e in events))
-
-    async def end(self, within_s: float = 40.0) -> list[RunEvent]:
-        """Return all events once the task is over."""
-        async with asyncio.timeout(within_s):
-            await self._task
-        return self.events
-
-
-async def _owner(system: System, run: Run) -> int:
-    """Return the index of the worker that runs a task."""
-    async with opened_store(system.settings) as store:
-        row = await store.get("default", run.id)
-        assert row is not None
-        (pid,) = [worker.pid for worker in await store.workers() if worker.id == row["worker"]]
-    return [worker.pid for worker in system.workers].index(pid)
 
 
 async def test_a_killed_workers_task_is_finished_by_another_and_its_watcher_sees_it_all(
@@ -71,7 +27,7 @@ async def test_a_killed_workers_task_is_finished_by_another_and_its_watcher_sees
         run = await client.submit("test.gate", {"path": str(gate), "steps": 3})
         watch = Watch(run)
         await watch.started()
-        victim = await _owner(system, run)
+        victim = await owner(system, run)
         system.workers[victim].kill()
         await watch.sees(
             "a second start",
@@ -101,7 +57,7 @@ async def test_a_drained_workers_task_goes_on_elsewhere_and_burns_no_attempt(
         run = await client.submit("test.gate", {"path": str(gate)})
         watch = Watch(run)
         await watch.started()
-        first = await _owner(system, run)
+        first = await owner(system, run)
         await system.workers[first].stop()
         assert system.workers[first].returncode == 0
         await watch.sees("the next owner", lambda events: any(e.kind == "started" and e.at.epoch == 2 for e in events))
@@ -241,7 +197,7 @@ async def test_a_worker_paused_past_its_lease_writes_nothing(fresh: MakeSettings
         run = await client.submit("test.gate", {"path": str(gate)})
         watch = Watch(run)
         await watch.started()
-        zombie = system.workers[await _owner(system, run)]
+        zombie = system.workers[await owner(system, run)]
         zombie.pause()
         await watch.sees("the next owner", lambda events: any(e.kind == "started" and e.at.epoch >= 3 for e in events))
         gate.touch()

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +15,9 @@ from milepost.errors import MilepostError
 from milepost.runtime.logs import get_logger
 
 log = get_logger("milepost.lifecycle")
+
+END_WITHIN_S = 5.0
+"""So long a process may take for its own end once everything is done."""
 
 
 class Shutdown:
@@ -40,8 +45,15 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
         # Requests and events make objects that live for milliseconds and hang in no cycle; what was loaded stays.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        await main(shutdown)
+        try:
+            await main(shutdown)
+        finally:
+            alarm.start()
 
+    # What is left of tasks and threads is ended by asyncio without a bound; a task that swallows its cancellation, or a
+    # thread that a handler waits in, would keep the process until somebody kills it.
+    alarm = threading.Timer(END_WITHIN_S, _end_now)
+    alarm.daemon = True
     try:
         try:
             import uvloop
@@ -52,12 +64,40 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
     except MilepostError as error:
         print(f"milepost: {error}", file=sys.stderr)  # noqa: T201 - before or instead of logs
         return 1
+    finally:
+        alarm.cancel()
     return 0
+
+
+def _end_now() -> None:
+    threads = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    log.error("everything is done, but something does not end; the process ends now", threads=threads)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def leave_threads(status: int) -> None:
+    """End the process with `status` if threads are left that would keep it: those of handlers, mostly. Call it last."""
+    left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    if left:
+        log.info("threads are left behind", threads=left)
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def jittered(attempt: int, *, base: float = 0.1, cap: float = 5.0) -> float:
     """Return seconds to wait before reconnect number `attempt` (0 is the first): full jitter, capped."""
     return random.uniform(base / 2, min(cap, base * 2.0 ** min(attempt, 30)))  # noqa: S311 - spread, not secrecy
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any], within_s: float) -> None:
+    """Wait until one of several waits is over, for at most `within_s` seconds; the others are cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def keep_running(name: str, body: Callable[[], Awaitable[None]]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +19,11 @@ def at_work(task: UUID | None, trace_id: str | None) -> None:
     One variable that is only looked at when something is logged: each attempt and each request sets it.
     """
     _AT_WORK.set((task, trace_id))
+
+
+def task_at_work(context: Context) -> UUID | None:
+    """Return the task that `at_work` named in a context; None if it named none."""
+    return context.get(_AT_WORK, (None, None))[0]
 
 
 def _name_work(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:

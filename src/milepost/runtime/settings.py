@@ -70,6 +70,15 @@ class Settings(BaseSettings):
     lease: float = Field(default=15.0, gt=0, description="A claim that is not renewed for so long is taken back.")
     renew: float = Field(default=5.0, gt=0, description="Claims are renewed this often.")
     steal_after: float = Field(default=1.0, gt=0, description="Queued for longer: any free worker may take it.")
+    presence: bool = Field(
+        default=True, description="Workers hold a session lock in Postgres; off behind a pooler of transactions."
+    )
+    block_limit: float = Field(
+        default=30.0, gt=0, description="A handler that blocks its worker's loop for longer loses its task."
+    )
+    worker_http_port: int | None = Field(
+        default=None, ge=0, le=65535, description="livez and readyz of a worker; none: it does not listen."
+    )
     drain: float = Field(default=10.0, ge=0, description="After SIGTERM tasks have so long to end before release.")
     retry_base: float = Field(default=1.0, gt=0, description="First retry waits up to this; it doubles from there.")
     retry_cap: float = Field(default=300.0, gt=0, description="No retry waits longer.")

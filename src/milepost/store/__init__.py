@@ -7,6 +7,7 @@ from milepost.store.records import (
     Claimed,
     Filters,
     Finish,
+    GivenUp,
     Held,
     Moved,
     NewTask,
@@ -16,6 +17,7 @@ from milepost.store.records import (
     Submitted,
     WorkerBeat,
 )
+from milepost.store.session import Session, opened_session
 from milepost.store.store import Store
 from milepost.store.view import new_task_view, task_view
 
@@ -24,18 +26,21 @@ __all__ = [
     "Claimed",
     "Filters",
     "Finish",
+    "GivenUp",
     "Held",
     "Moved",
     "NewTask",
     "Release",
     "Renewed",
     "Retry",
+    "Session",
     "Store",
     "Submitted",
     "WorkerBeat",
     "migrate",
     "new_task_view",
     "open_pool",
+    "opened_session",
     "pending",
     "task_view",
 ]

@@ -42,7 +42,8 @@ def transient(error: BaseException) -> bool:
     return isinstance(error, (*_TRANSIENT, Unavailable))
 
 
-async def _plain_uuids(connection: Connection) -> None:
+async def plain_uuids(connection: Connection) -> None:
+    """Make a new connection give and take the UUIDs of the standard library."""
     # asyncpg's own UUID is a subclass, which orjson does not write.
     await connection.set_type_codec(
         "uuid", schema="pg_catalog", format="binary", encoder=lambda u: u.bytes, decoder=lambda data: UUID(bytes=data)
@@ -89,6 +90,23 @@ class Pool(asyncpg.Pool):
             await self.release(connection, timeout=RELEASE_S)
 
 
+def server_settings(service: str, statement_timeout_s: float) -> dict[str, str]:
+    """Return what each of our connections asks of Postgres for its session."""
+    return {
+        "application_name": f"milepost-{service}",
+        "statement_timeout": str(int(statement_timeout_s * 1000)),
+        "idle_in_transaction_session_timeout": "10000",
+        # Statements with unnest are planned for any batch size; a plan for each call would cost more than it gains.
+        "plan_cache_mode": "force_generic_plan",
+        # Every statement of ours is a look-up by index. Tables that grow and empty within seconds have no useful
+        # statistics, and a plan that scans one (the outbox and its dead rows, say) is a slow surprise.
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+    }
+
+
 async def open_pool(settings: Settings, service: str, *, size: int = 8, statement_timeout_s: float = 5.0) -> Pool:
     """Open a pool; no statement in it runs longer than `statement_timeout_s`.
 
@@ -108,19 +126,7 @@ async def open_pool(settings: Settings, service: str, *, size: int = 8, statemen
         command_timeout=statement_timeout_s + 1.0,
         max_inactive_connection_lifetime=300.0,
         reset=_nothing_to_reset,
-        init=_plain_uuids,
+        init=plain_uuids,
         setup=_refuse_standby,
-        server_settings={
-            "application_name": f"milepost-{service}",
-            "statement_timeout": str(int(statement_timeout_s * 1000)),
-            "idle_in_transaction_session_timeout": "10000",
-            # Statements with unnest are planned for any batch size; a plan for each call would cost more than it gains.
-            "plan_cache_mode": "force_generic_plan",
-            # Every statement of ours is a look-up by index. Tables that grow and empty within seconds have no useful
-            # statistics, and a plan that scans one (the outbox and its dead rows, say) is a slow surprise.
-            "enable_seqscan": "off",
-            "enable_hashjoin": "off",
-            "enable_mergejoin": "off",
-            "jit": "off",
-        },
+        server_settings=server_settings(service, statement_timeout_s),
     )

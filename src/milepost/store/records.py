@@ -114,6 +114,18 @@ class Release(NamedTuple):
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A task its worker lets go of, for the sweep to take back at once.
+
+    `error` is JSON text, of a TaskError: why. `counts` says whether the attempt counts.
+    """
+
+    held: Held
+    error: str
+    counts: bool
+
+
 class Moved(NamedTuple):
     """The state a fenced write led to, as Postgres decided it (a cancel request may have come in between)."""
 
@@ -156,6 +168,8 @@ class WorkerBeat:
     slots: int
     running: int
     draining: bool
+    presence: bool = False
+    """Whether it holds its presence lock, so that a free lock means that it is dead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from milepost.store.records import (
     Claimed,
     Filters,
     Finish,
+    GivenUp,
     Held,
     Moved,
     NewTask,
@@ -152,7 +153,7 @@ class Store:
 
     async def renew(self, lease_s: float, rows: Sequence[tuple[Held, int, str | None]]) -> list[Renewed]:
         """Keep leases; each row is (held, last seq, progress as JSON text or None). Missing ones are lost."""
-        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows)
+        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows) or [[], [], [], []]
         found = await self._fetch("renew", *columns, lease_s)
         return [Renewed(Held(row["id"], row["epoch"]), row["cancel"]) for row in found]
 
@@ -171,6 +172,17 @@ class Store:
         columns = _columns((*r.held, r.seq) for r in rows)
         return self._moved(rows, await self._fetch("release", *columns))
 
+    async def abandon(self, rows: Sequence[GivenUp]) -> set[Held]:
+        """Leave tasks to the next sweep, each with its reason; return those that were ours. Once said it stays so."""
+        if not rows:
+            return set()
+        columns = _columns((*r.held, r.error, r.counts) for r in rows)
+        return {Held(row["id"], row["epoch"]) for row in await self._fetch("abandon", *columns)}
+
+    async def held_by(self, worker: UUID) -> list[Held]:
+        """Return the running tasks that Postgres knows under a worker's id."""
+        return [Held(row["id"], row["epoch"]) for row in await self._fetch("held_by", worker)]
+
     @staticmethod
     def _moved(asked: Sequence[Finish | Retry | Release], found: list[Any]) -> list[Moved | None]:
         by_id = {
@@ -183,9 +195,13 @@ class Store:
 
     # -- passes any process may make
 
-    async def sweep(self, limit: int) -> list[Any]:
-        """Take back tasks whose lease ran out; return their rows after it."""
-        return await self._fetch("sweep", limit)
+    async def absent(self) -> list[UUID]:
+        """Return workers that say they hold their presence lock, and do not (dead, or about to take it again)."""
+        return [row["id"] for row in await self._fetch("absent")]
+
+    async def sweep(self, limit: int, dead: Sequence[UUID] = ()) -> list[Any]:
+        """Take back tasks whose lease ran out or whose worker is among the `dead`; return their rows after it."""
+        return await self._fetch("sweep", limit, list(dead))
 
     async def due(self, limit: int) -> list[Any]:
         """Queue scheduled tasks whose time has come; return their rows after it."""
@@ -216,7 +232,8 @@ class Store:
         """Say that a worker is alive."""
         b = beat
         await self._fetch(
-            "worker_beat", b.id, b.name, b.host, b.pid, b.version, b.queues, b.types, b.slots, b.running, b.draining
+            "worker_beat", b.id, b.name, b.host, b.pid, b.version, b.queues, b.types, b.slots, b.running, b.draining,
+            b.presence,
         )  # fmt: skip
 
     async def gone(self, worker: UUID) -> None:

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
 from redis.asyncio import Redis
 
-from milepost.errors import SettingsError, Unavailable
+from milepost.errors import Unavailable
 from milepost.live import Snapshots, connect
 from milepost.log import Writer
 from milepost.log.membership import expel
+from milepost.runtime.health import Health, application, bound, serving
 from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
 from milepost.store import Store, open_pool
 from milepost_notifier.edge import Edge
-from milepost_notifier.http import Health, application, serving
 from milepost_notifier.ingest import Ingest
 from milepost_notifier.members import Members
 
@@ -65,7 +65,7 @@ class Notifier:
         async with AsyncExitStack() as stack:
             port = self._settings.notifier_http_port
             listener = serving(application(self.health), self._settings.host, port)
-            self.http_port = await _bind(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
+            self.http_port = await bound(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
             await stack.enter_async_context(background(("health", self.health.run)))
             if self._writer is not None:
                 await stack.enter_async_context(background(("kafka writer", self._writer.run)))
@@ -73,7 +73,7 @@ class Notifier:
                 await stack.enter_async_context(self._reading(self._ingest))
             if self.edge is not None:
                 await stack.enter_async_context(background(*self.edge.loops()))
-                await _bind(stack, self.edge.listening(), "MILEPOST_NOTIFIER_PORT", self._settings.notifier_port)
+                await bound(stack, self.edge.listening(), "MILEPOST_NOTIFIER_PORT", self._settings.notifier_port)
             log.info("ready", port=self.edge.port if self.edge else None, http_port=self.http_port)
             await shutdown.requested.wait()
             self.health.draining = True
@@ -122,14 +122,6 @@ class Notifier:
         except (Unavailable, TimeoutError) as error:
             return False, str(error) or f"no answer in {READY_CHECK_S:g} s"
         return True, "answers"
-
-
-async def _bind(stack: AsyncExitStack, listener: AbstractAsyncContextManager[int], setting: str, port: int) -> int:
-    """Enter a listener and return its port. Raises SettingsError when the port is taken."""
-    try:
-        return await stack.enter_async_context(listener)
-    except OSError as error:
-        raise SettingsError(f"Port {port} cannot be opened ({error.strerror}). Set {setting} to a free one.") from error
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Start workers: `python -m milepost_worker --tasks my.tasks`."""
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from milepost.errors import MilepostError
-from milepost.runtime.lifecycle import Shutdown, run
+from milepost.runtime.lifecycle import Shutdown, leave_threads, run
 from milepost.runtime.logs import get_logger, set_up_logs
 from milepost.runtime.settings import Settings
 from milepost.runtime.tracing import set_up_tracing, shut_down_tracing
@@ -41,27 +42,37 @@ def main(argv: list[str] | None = None) -> int:
         registry = load(settings.tasks)
         set_up_logs(settings, "worker")
         if arguments.processes > 1:
-            return _side_by_side(overrides, arguments.processes)
+            return _side_by_side(overrides, arguments.processes, settings.worker_http_port)
         set_up_tracing("worker")
 
         async def body(shutdown: Shutdown) -> None:
             await serve(settings, registry, settings.tasks, shutdown)
 
-        return run(body)
+        status = run(body)
     except MilepostError as error:
         print(f"milepost worker: {error}", file=sys.stderr)  # noqa: T201 - to the person who started it
         return 2
     finally:
         shut_down_tracing()
+    leave_threads(status)
+    return status
 
 
-def _side_by_side(overrides: dict[str, Any], count: int) -> int:
-    """Keep `count` worker processes alive; signals are passed on, a second one too."""
+def _side_by_side(overrides: dict[str, Any], count: int, http_port: int | None) -> int:
+    """Keep `count` worker processes alive; signals are passed on, a second one too.
+
+    Each listens on a port of its own, from `http_port` on; None or 0 stands for all.
+    """
     argv = [sys.executable, "-m", "milepost_worker"]
     for name, value in overrides.items():
         argv += [f"--{name}", str(value)]
-    children = [subprocess.Popen(argv) for _ in range(count)]
     stopping = False
+
+    def start(index: int) -> subprocess.Popen[bytes]:
+        port = {"MILEPOST_WORKER_HTTP_PORT": str(http_port + index)} if http_port else {}
+        return subprocess.Popen(argv, env=os.environ | port)
+
+    children = [start(index) for index in range(count)]
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
@@ -75,7 +86,7 @@ def _side_by_side(overrides: dict[str, Any], count: int) -> int:
         for index, child in enumerate(children):
             if child.poll() is not None and not stopping:
                 log.error("a worker process ended and is started again", pid=child.pid, status=child.returncode)
-                children[index] = subprocess.Popen(argv)
+                children[index] = start(index)
         time.sleep(0.5)
     return max(abs(child.wait()) for child in children)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
-from milepost.runtime.logs import at_work, get_logger
+from milepost.runtime.logs import at_work, get_logger, task_at_work
 from milepost.runtime.tracing import span, trace_id_of
 from milepost.store import Claimed, Held
 from milepost.store.view import claimed_view
@@ -22,6 +23,7 @@ from milepost_worker.execution.inline import CoroutineJob, ThreadJob
 from milepost_worker.execution.job import Job, Progress
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.execution.postmortem import Limits
+from milepost_worker.execution.processes import Kept
 from milepost_worker.outcome import TOTAL_TIMEOUT, Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
 from milepost_worker.trail import EventSink, Trail
 
@@ -49,7 +51,7 @@ class Runners:
     def __init__(
         self,
         thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob],
-        process: Callable[[dict[str, object], Limits, Progress, float], Awaitable[Job]],
+        process: Callable[[dict[str, object], Limits, Progress, float, Kept], Awaitable[Job]],
         leftovers: Leftovers,
     ) -> None:
         self.thread = thread
@@ -58,7 +60,7 @@ class Runners:
 
 
 class Attempt:
-    """A claimed task while it is ours. `lease_until` is by the loop's own clock."""
+    """A claimed task while it is ours. `lease_until` is by `time.monotonic`, and moved on by the keeper's thread."""
 
     def __init__(
         self,
@@ -82,6 +84,12 @@ class Attempt:
         """When the task's total time is over, by the loop's clock; None: never."""
         self.running_since = math.inf
         """When the handler began, by the loop's clock: a busy worker gets to it some time after the claim."""
+        self.since = time.monotonic()
+        """When it began, by a clock that other threads can read; `began` is by the loop's."""
+        self.given_up = False
+        """Whether the keeper left the task to the sweep: it is not renewed any more."""
+        self._task: asyncio.Task[Any] | None = None
+        self._job: Job | None = None
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
         self.reason: StopReason | None = None
@@ -134,6 +142,16 @@ class Attempt:
         if self._keep_until is not None:
             self._keep_until(until)
 
+    @property
+    def on_the_loop(self) -> bool:
+        """Whether the handler runs on the worker's own loop, and so can block it."""
+        return self.definition.asynchronous and self.definition.isolation != "process"
+
+    def runs_in(self, task: asyncio.Task[Any]) -> bool:
+        """Whether an asyncio task is this attempt's; may be asked from any thread."""
+        job = self._job
+        return task is self._task or (job is not None and job.finished is task) or _context_of(task) == self.id
+
     def stop(self, reason: StopReason) -> None:
         """Ask the handler to end; the first reason counts."""
         if self.reason is not None:
@@ -148,6 +166,7 @@ class Attempt:
     async def run(self) -> Outcome:
         """Run the handler to an outcome. Never raises for what a handler does."""
         at_work(self.id, self.context.trace_id)
+        self._task = asyncio.current_task()
         try:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:
@@ -161,7 +180,8 @@ class Attempt:
             "milepost.task.attempt": self.claimed.attempt,
         }
         with span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes):
-            return await self._supervise(await self._start(payload))
+            self._job = await self._start(payload)
+            return await self._supervise(self._job)
 
     async def _start(self, payload: object) -> Job:
         if self.definition.isolation == "process":
@@ -179,10 +199,7 @@ class Attempt:
             }
             self._begin()
             limits = Limits(self.definition.memory, self.definition.cpu_s)
-            process = await self._runners.process(job, limits, self._progress, self._lease_until)
-            self._keep_until = process.keep_until
-            process.keep_until(self._lease_until)  # it may have been renewed meanwhile
-            return process
+            return await self._runners.process(job, limits, self._progress, self._lease_until, self._kept_by)
         arguments = self.definition.arguments(self.context, payload)
         if self.definition.asynchronous:
             return CoroutineJob(self.definition, arguments, self._begin)
@@ -193,6 +210,10 @@ class Attempt:
         """Note that the handler begins: from here its start is told, unless its end comes at once."""
         self.running_since = self._loop.time()
         self._tell(self)
+
+    def _kept_by(self, keep: Callable[[float], None]) -> None:
+        self._keep_until = keep
+        keep(self._lease_until)  # it may have been renewed meanwhile
 
     async def _supervise(self, job: Job) -> Outcome:
         finished = self._finished = job.finished
@@ -256,3 +277,9 @@ class Attempt:
     def _got_on(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         self.trail.add_progress(done, total, unit, message)
         self._tell(self)
+
+
+def _context_of(task: asyncio.Task[Any]) -> UUID | None:
+    """Return the task of ours that an asyncio task was started by; None if by none, and before Python 3.12."""
+    get_context = getattr(task, "get_context", None)
+    return None if get_context is None else task_at_work(get_context())

@@ -38,7 +38,7 @@ class Identity:
         types = sorted(definition.type for definition in registry)
         return cls(uuid_utils.uuid7(), f"{socket.gethostname()}-{os.getpid()}", queues, types)
 
-    def beat(self, slots: int, running: int, *, draining: bool) -> WorkerBeat:
+    def beat(self, slots: int, running: int, *, draining: bool, presence: bool) -> WorkerBeat:
         """Return what it says of itself now."""
         return WorkerBeat(
             id=self.id,
@@ -51,4 +51,5 @@ class Identity:
             slots=slots,
             running=running,
             draining=draining,
+            presence=presence,
         )

@@ -1,7 +1,9 @@
 """The two ways a worker gets tasks: pushed by Kafka, stolen from Postgres."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from milepost.errors import Unavailable
 from milepost.log import Reader, Topics, ensure_topics
@@ -14,6 +16,7 @@ from milepost_schemas import Dispatch, Priority
 from milepost_schemas.cloudevents import UndecodableError, decode
 from milepost_worker.identity import Identity
 from milepost_worker.running import Running
+from milepost_worker.strays import Strays
 
 log = get_logger("milepost.worker.intake")
 
@@ -23,7 +26,7 @@ BUSY_TIMES = 5
 """So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
 Start = Callable[[Sequence[Claimed], float], None]
-"""Begins attempts; the second argument is the loop time until which their leases surely hold."""
+"""Begins attempts; the second argument is until when their leases surely hold, by `time.monotonic`."""
 PutAside = Callable[[Sequence[tuple[Consumed, str]]], Awaitable[None]]
 """Keeps records that cannot be processed, each with the reason, before offsets are committed."""
 
@@ -47,6 +50,13 @@ class Intake:
         self._types = frozenset(identity.types)
         self._idle = True
         self._closed = False
+        self._claims: set[asyncio.Future[None]] = set()
+        self.strays = Strays(store, identity.id, running, self._claims_over)
+
+    @property
+    def connected(self) -> bool:
+        """Whether work topics are read."""
+        return self._reader.connected
 
     def close(self) -> None:
         """Claim nothing more, from now on."""
@@ -101,20 +111,39 @@ class Intake:
         tries = 0
         try:
             while slots and not self._closed:
-                sent_at = asyncio.get_running_loop().time()
                 try:
-                    claimed = await self._store.claim(self._identity.id, self._settings.lease, hints[:slots])
+                    await self._claimed(self._store.claim(self._identity.id, self._settings.lease, hints[:slots]))
                 except Unavailable as error:
-                    # If the claim did get through, its leases run out and the tasks come back by the sweep.
                     log.warning("Postgres is away; hints are kept", error=str(error), hints=len(hints))
                     await asyncio.sleep(jittered(tries))
                     tries += 1
                     continue
-                self._start(claimed, sent_at + self._settings.lease)
                 break
         finally:
             self._running.unreserve(slots)
         return slots
+
+    async def _claimed(self, claim: Coroutine[Any, Any, list[Claimed]]) -> int:
+        """Begin what a claim brings, and return how many that is; raises what the claim raised."""
+        until = time.monotonic() + self._settings.lease
+        mark: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._claims.add(mark)
+        try:
+            claimed = await claim
+        except BaseException:
+            # Postgres may have committed it all the same.
+            self.strays.suspect()
+            raise
+        finally:
+            self._claims.discard(mark)
+            mark.set_result(None)
+        self._start(claimed, until)
+        return len(claimed)
+
+    async def _claims_over(self) -> None:
+        """Wait until the claims that are under way now are over."""
+        if self._claims:
+            await asyncio.wait(set(self._claims))
 
     async def steal(self) -> None:
         """Take what has been queued for long; runs until told to stop.
@@ -141,8 +170,7 @@ class Intake:
         if slots == 0:
             return 0
         try:
-            sent_at = asyncio.get_running_loop().time()
-            claimed = await self._store.steal(
+            steal = self._store.steal(
                 self._identity.id,
                 self._settings.lease,
                 self._identity.queues,
@@ -150,9 +178,9 @@ class Intake:
                 older_than_s,
                 slots,
             )
-            if claimed:
-                log.info("took queued tasks from Postgres", tasks=len(claimed))
-                self._start(claimed, sent_at + self._settings.lease)
-            return len(claimed)
+            stolen = await self._claimed(steal)
+            if stolen:
+                log.info("took queued tasks from Postgres", tasks=stolen)
+            return stolen
         finally:
             self._running.unreserve(slots)

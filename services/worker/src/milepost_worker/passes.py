@@ -1,8 +1,13 @@
 """The passes over all tasks that any worker makes; SKIP LOCKED shares the work among them without a leader."""
 
 import asyncio
+import random
+from typing import Any
+
+import orjson
 
 from milepost.announce import Announcer
+from milepost.domain.presence import Absences
 from milepost.log import Writer
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
@@ -12,7 +17,8 @@ from milepost_schemas import EventKind
 log = get_logger("milepost.worker.passes")
 
 BATCH = 200
-SWEEP_EVERY_S = 1.0
+SWEEP_EVERY_S = (0.8, 1.0)
+"""Between two passes: from, to. A dead worker is found by the second, so about two seconds after its end."""
 DUE_AT_MOST_S = 1.0
 DUE_AT_LEAST_S = 0.02
 """What is due and not ours to take is locked by somebody who is taking it."""
@@ -69,17 +75,25 @@ class Passes:
                 return
 
     async def sweep(self) -> None:
-        """Take back tasks whose lease ran out, until cancelled."""
+        """Take back tasks whose lease ran out, and those of workers that are dead, until cancelled."""
+        absences = Absences()
+        loop = asyncio.get_running_loop()
         while True:
-            rows = await self._store.sweep(BATCH)
+            dead = absences.observe(await self._store.absent(), loop.time())
+            rows = await self._store.sweep(BATCH, dead)
             for row in rows:
-                log.warning("lease ran out", task=str(row["id"]), state=row["state"], epoch=row["epoch"])
-                if row["state"] == "queued":
-                    self._announcer.queued(row, EventKind.LEASE_LOST)
-                else:
-                    self._announcer.ended(row)
+                self._taken_back(row)
             if len(rows) < BATCH:
-                await asyncio.sleep(jittered(1, base=SWEEP_EVERY_S, cap=SWEEP_EVERY_S * 1.5))
+                await asyncio.sleep(random.uniform(*SWEEP_EVERY_S))  # noqa: S311 - spread, not secrecy
+
+    def _taken_back(self, row: Any) -> None:
+        why = None if row["error"] is None else orjson.loads(row["error"])["type"]
+        log.warning("took a task back", task=str(row["id"]), state=row["state"], epoch=row["epoch"], why=why)
+        if row["state"] == "queued":
+            # Without an error it was given back: nothing was lost.
+            self._announcer.queued(row, EventKind.QUEUED if why is None else EventKind.LEASE_LOST)
+        else:
+            self._announcer.ended(row)
 
     async def outbox(self) -> None:
         """Publish completions that whoever wrote them did not get acknowledged, until cancelled."""

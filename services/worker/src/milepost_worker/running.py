@@ -1,11 +1,16 @@
 """The attempts a worker runs now, and the slots they take."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from uuid import UUID
 
-from milepost_worker.attempt import Attempt
+from milepost.store import Held
+from milepost_worker.attempt import Attempt, StopReason
 from milepost_worker.execution.leftovers import Leftovers
+
+REMEMBERED = 10_000
+"""So many attempts whose lease was lost; their rows are swept within a lease, and most within seconds."""
 
 
 class Running:
@@ -16,6 +21,7 @@ class Running:
         self.leftovers = Leftovers(self._freed)
         self._attempts: dict[UUID, Attempt] = {}
         self._reserved = 0
+        self._let_go: OrderedDict[Held, None] = OrderedDict()
         self._changed = asyncio.Event()
 
     @property
@@ -49,11 +55,20 @@ class Running:
         """Free its slot."""
         if self._attempts.get(attempt.id) is attempt:
             del self._attempts[attempt.id]
+        if attempt.reason is StopReason.LEASE_LOST:
+            self._let_go[attempt.held] = None
+            if len(self._let_go) > REMEMBERED:
+                self._let_go.popitem(last=False)
         self._changed.set()
 
     def get(self, task: UUID) -> Attempt | None:
         """Return the attempt of a task; None if it does not run here."""
         return self._attempts.get(task)
+
+    def knew(self, held: Held) -> bool:
+        """Whether a task runs here, or did under that epoch until its lease was lost."""
+        attempt = self._attempts.get(held.id)
+        return (attempt is not None and attempt.held == held) or held in self._let_go
 
     async def has_free(self) -> None:
         """Wait until there is a free slot."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from milepost.acknowledged import Acknowledged
@@ -10,9 +10,11 @@ from milepost.announce import Announcer
 from milepost.errors import Unavailable
 from milepost.log import Topics, Writer
 from milepost.log.deadletters import put_aside
-from milepost.runtime.lifecycle import Shutdown, background
+from milepost.runtime.health import Health, application, bound, serving
+from milepost.runtime.lifecycle import Shutdown, background, first_of
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
+from milepost.runtime.standing import Dependency
 from milepost.store import Claimed, Store, open_pool
 from milepost.tasks.registry import Registry
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
@@ -21,6 +23,7 @@ from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.processes import Processes
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
+from milepost_worker.keeper import Keeper
 from milepost_worker.leases import Leases
 from milepost_worker.outcome import Dropped, Outcome, ended
 from milepost_worker.passes import Passes
@@ -32,6 +35,14 @@ log = get_logger("milepost.worker")
 
 BEAT_EVERY_S = 3.0
 FLUSH_AT_STOP_S = 3.0
+HURRY_S = 2.0
+"""After a second signal: for handlers to end and for outcomes to be written."""
+GOODBYE_S = 3.0
+
+_WITHOUT_POSTGRES = (
+    "handlers go on until shortly before their leases end; outcomes are kept and written when it is back"
+)
+_WITHOUT_KAFKA = "tasks are taken from Postgres, a second later; events wait"
 
 
 class Worker:
@@ -55,39 +66,57 @@ class Worker:
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
         self._control = Control(settings, self.identity, self._running)
-        self._leases = Leases(settings, store, self._running)
+        self._leases = Leases(settings, self._running)
+        self.keeper = Keeper(settings, self.identity, self._running, self._leases.fenced, self._leases.cancelled)
+        self.health = Health(
+            {"postgres": Dependency(self._postgres_check, _WITHOUT_POSTGRES)},
+            {"kafka": Dependency(self._kafka_check, _WITHOUT_KAFKA)},
+        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
         self._giving_back = False
 
     async def run(self, shutdown: Shutdown) -> None:
         """Work until a shutdown is asked for, then drain: nothing more is claimed, what cannot end is given back."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._processes)
-            await stack.enter_async_context(
-                background(
-                    ("kafka writer", self._writer.run),
-                    ("acknowledged", self._acknowledged.run),
-                    ("leases", self._leases.renew),
-                    ("lease watch", self._leases.watch),
-                    ("event pump", self._pump.run),
-                )
-            )
+            port = self._settings.worker_http_port
+            if port is not None:
+                listener = serving(application(self.health), self._settings.host, port)
+                port = await bound(stack, listener, "MILEPOST_WORKER_HTTP_PORT", port)
+                await stack.enter_async_context(background(("health", self.health.run)))
+            self.keeper.start()
+            stack.push_async_callback(self.keeper.stop)
             async with background(
-                ("push", self._intake.push),
-                ("steal", self._intake.steal),
-                ("due pass", self._passes.due),
-                ("sweep", self._passes.sweep),
-                ("outbox", self._passes.outbox),
-                ("control", self._control.listen),
-                ("beat", self._beat),
+                ("kafka writer", self._writer.run),
+                ("acknowledged", self._acknowledged.run),
+                ("lease watch", self._leases.watch),
+                ("event pump", self._pump.run),
             ):
-                log.info("ready", worker=self.identity.name, queues=self.identity.queues, slots=self._running.slots)
-                await shutdown.requested.wait()
-                self._draining = True
-                self._intake.close()
-                await self._drain(shutdown)
-            await self._say_goodbye()
+                # Closed before the goodbye: what its processes run is then about to be somebody else's.
+                async with (
+                    self._processes,
+                    background(
+                        ("push", self._intake.push),
+                        ("steal", self._intake.steal),
+                        ("strays", self._intake.strays.look),
+                        ("due pass", self._passes.due),
+                        ("sweep", self._passes.sweep),
+                        ("outbox", self._passes.outbox),
+                        ("control", self._control.listen),
+                        ("beat", self._beat),
+                    ),
+                ):
+                    log.info(
+                        "ready",
+                        worker=self.identity.name,
+                        queues=self.identity.queues,
+                        slots=self._running.slots,
+                        http_port=port,
+                    )
+                    await shutdown.requested.wait()
+                    self.health.draining = True
+                    self._intake.close()
+                    await self._drain(shutdown)
+                await self._say_goodbye()
 
     def _start(self, claimed: Sequence[Claimed], lease_until: float) -> None:
         for task in claimed:
@@ -133,45 +162,60 @@ class Worker:
         # Types first: whoever sees this worker may submit what it runs.
         await self._store.announce([definition.info() for definition in self._registry])
         while True:
-            await self._beat_once()
-            await asyncio.sleep(BEAT_EVERY_S)
-
-    async def _beat_once(self) -> None:
-        await self._store.beat(self.identity.beat(self._running.slots, len(self._running), draining=self._draining))
+            self.keeper.changed.clear()
+            beat = self.identity.beat(
+                self._running.slots, len(self._running), draining=self.health.draining, presence=self.keeper.present
+            )
+            await self._store.beat(beat)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_EVERY_S):
+                    await self.keeper.changed.wait()
 
     async def _drain(self, shutdown: Shutdown) -> None:
         log.info("draining", running=len(self._running), seconds=self._settings.drain)
-        hurry = asyncio.create_task(shutdown.hurry.wait())
-        empty = asyncio.create_task(self._running.empty())
-        await asyncio.wait({hurry, empty}, timeout=self._settings.drain, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        empty.cancel()
+        await first_of(self._running.empty(), shutdown.hurry.wait(), within_s=self._settings.drain)
         self._giving_back = True
         left = [attempt for attempt in self._running if not attempt.settling]
         if left:
             log.info("giving unfinished tasks back to their queues; the attempt does not count", tasks=len(left))
         for attempt in left:
             attempt.stop(StopReason.RELEASED)
-        # Handlers get their grace, and outcomes a lease's time to reach Postgres; then it is the sweeper's.
-        bound = GRACE_S + 2.0 + (0.0 if shutdown.hurry.is_set() else self._settings.lease)
-        try:
-            async with asyncio.timeout(bound):
-                while self._tasks:
-                    await asyncio.wait(set(self._tasks))
-        except TimeoutError:
-            log.warning(
-                "some outcomes were not written; their tasks are taken back when leases end", tasks=len(self._tasks)
-            )
+        # Handlers get their grace, and outcomes a lease's time to reach Postgres.
+        await first_of(self._over(), shutdown.hurry.wait(), within_s=GRACE_S + 2.0 + self._settings.lease)
+        if shutdown.hurry.is_set():
+            await first_of(self._over(), within_s=HURRY_S)
+        if self._tasks:
+            log.warning("some tasks did not end in time; they are given back as they are", tasks=len(self._tasks))
+
+    async def _over(self) -> None:
+        """Wait until nothing runs and nothing is being written."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     async def _say_goodbye(self) -> None:
+        await self.keeper.stop()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await self._intake.strays.give_back_all()
+                await self._store.gone(self.identity.id)
+        except (Unavailable, TimeoutError):
+            log.info("Postgres is away; what ran here is taken back as soon as it answers")
         if not await self._writer.flush(FLUSH_AT_STOP_S):
             log.warning("Kafka did not take everything; other workers publish what is missing from the outbox")
         await self._acknowledged.drain()
-        try:
-            await self._store.gone(self.identity.id)
-        except Unavailable:
-            log.info("Postgres is away; this worker will be forgotten when it has not been seen for a while")
         log.info("stopped")
+
+    async def _postgres_check(self) -> tuple[bool, str]:
+        if not self.keeper.connected:
+            return False, "leases cannot be renewed"
+        return True, "leases are renewed" + (", presence held" if self.keeper.present else "")
+
+    async def _kafka_check(self) -> tuple[bool, str]:
+        if not self._intake.connected:
+            return False, "not reading"
+        return True, "reading"
 
 
 async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:

@@ -1,8 +1,10 @@
 -- sweep: running -> queued | failed | cancelled, by a sweeper; new epoch
+-- Taken back is what has no lease any more, and what a worker runs that is dead ($2). A task keeps its place in the
+-- queue. A reason the worker itself left (abandon) goes into the history, and `Released` is no fault of the task.
 with lost as (
-    select id, epoch, attempt, worker, started_at
+    select id, epoch, attempt, worker, started_at, error as reason
     from milepost.tasks
-    where state = 'running' and lease_until < now()
+    where state = 'running' and (lease_until < now() or worker = any($2::uuid[]))
     order by id
     limit $1
     for no key update skip locked
@@ -15,12 +17,20 @@ moved as (
             when t.attempt >= t.max_attempts then 'failed'
             else 'queued'
         end,
-        error = json_build_object(
-            'type', 'LeaseLost',
-            'message', 'The worker stopped renewing its lease: it died, was cut off or stood still.',
-            'retryable', true
-        ),
-        queued_at = now(),
+        error = case
+            when lost.reason ->> 'type' = 'Released' then null
+            when lost.reason is not null then lost.reason
+            when t.lease_until < now() then json_build_object(
+                'type', 'LeaseLost',
+                'message', 'The worker stopped renewing its lease: it died, was cut off or stood still.',
+                'retryable', true
+            )
+            else json_build_object(
+                'type', 'LeaseLost',
+                'message', 'The worker ended without a word (killed, or out of memory): its presence was gone.',
+                'retryable', true
+            )
+        end,
         finished_at = case when t.cancel_requested_at is not null or t.attempt >= t.max_attempts then now() end
     from lost
     where t.id = lost.id
@@ -28,7 +38,9 @@ moved as (
 ),
 history as (
     insert into milepost.attempts (task_id, epoch, attempt, outcome, error, worker, started_at)
-    select l.id, l.epoch, l.attempt, 'lease_lost', m.error, l.worker, l.started_at
+    select l.id, l.epoch, l.attempt,
+        case when l.reason ->> 'type' = 'Released' then 'released' else 'lease_lost' end,
+        coalesce(l.reason, m.error), l.worker, l.started_at
     from lost as l join moved as m using (id)
 ),
 published as (

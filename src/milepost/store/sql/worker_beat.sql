@@ -1,4 +1,4 @@
-insert into milepost.workers (id, name, host, pid, version, queues, types, slots, running, draining)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+insert into milepost.workers (id, name, host, pid, version, queues, types, slots, running, draining, presence)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 on conflict (id) do update
-set running = excluded.running, draining = excluded.draining, seen_at = now()
+set running = excluded.running, draining = excluded.draining, presence = excluded.presence, seen_at = now()

@@ -5,8 +5,9 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,9 @@ STEADY_S = 30.0
 """A fork server that lived for so long is replaced at once; one that did not, after a growing wait."""
 STOP_WITHIN_S = 7.0
 AGAIN_S = 0.01
+
+
+Kept = Callable[[Callable[[float], None]], None]
 
 
 class NoForkServerError(MilepostError):
@@ -58,9 +62,12 @@ class Processes:
             self._keeping.cancel()
             await asyncio.wait({self._keeping})
 
-    async def start(self, job: dict[str, Any], limits: Limits, progress: Progress, lease_until: float) -> ProcessJob:
+    async def start(
+        self, job: dict[str, Any], limits: Limits, progress: Progress, lease_until: float, kept: Kept | None = None
+    ) -> ProcessJob:
         """Start an attempt in a new process; see `child.serve` for what `job` holds.
 
+        `kept` is given what moves the lease on as soon as there is one: the rest of the start may be held up.
         Raises NoForkServerError when none comes up in time, OSError when this process has no descriptors left.
         """
         self._keep_one()
@@ -74,15 +81,23 @@ class Processes:
             control = self._control
             if control is not None:
                 with suppress(BrokenPipeError, ConnectionResetError):
-                    return await self._start(control, job, limits, progress, lease_until)
+                    return await self._start(control, job, limits, progress, lease_until, kept)
                 # It has just died; its replacement is on its way.
                 self._ready.clear()
 
     async def _start(
-        self, control: socket.socket, job: dict[str, Any], limits: Limits, progress: Progress, lease_until: float
+        self,
+        control: socket.socket,
+        job: dict[str, Any],
+        limits: Limits,
+        progress: Progress,
+        lease_until: float,
+        kept: Kept | None,
     ) -> ProcessJob:
         run = next(self._runs)
         place = self._board.take(lease_until)
+        if kept is not None:
+            kept(partial(self._board.write, place))
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:

@@ -1,12 +1,13 @@
 """The small HTTP side: is this process alive, and can it serve."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from milepost.errors import SettingsError
 from milepost.runtime.standing import Dependency, Standings
 
 
@@ -56,3 +57,11 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
         yield address[1]
     finally:
         await runner.cleanup()
+
+
+async def bound(stack: AsyncExitStack, listener: AbstractAsyncContextManager[int], setting: str, port: int) -> int:
+    """Enter a listener and return its port. Raises SettingsError, which names the setting, when the port is taken."""
+    try:
+        return await stack.enter_async_context(listener)
+    except OSError as error:
+        raise SettingsError(f"Port {port} cannot be opened ({error.strerror}). Set {setting} to a free one.") from error

@@ -1,0 +1,31 @@
+"""The rule of two passes."""
+
+from uuid import UUID
+
+from milepost.domain.presence import APART_S, Absences
+
+A, B = UUID(int=1), UUID(int=2)
+
+
+def test_a_worker_that_is_absent_once_is_not_dead() -> None:
+    assert Absences().observe([A], 10.0) == []
+
+
+def test_a_worker_that_is_absent_at_two_passes_is_dead_and_stays_so() -> None:
+    seen = Absences()
+    seen.observe([A], 10.0)
+    assert seen.observe([A, B], 11.0) == [A]
+    assert seen.observe([A, B], 12.0) == [A, B]
+
+
+def test_a_worker_that_came_back_in_between_starts_anew() -> None:
+    seen = Absences()
+    seen.observe([A], 10.0)
+    assert seen.observe([], 11.0) == []
+    assert seen.observe([A], 12.0) == []
+
+
+def test_two_passes_at_once_are_one() -> None:
+    seen = Absences()
+    seen.observe([A], 10.0)
+    assert seen.observe([A], 10.0 + APART_S / 2) == []
