@@ -59,7 +59,7 @@ async def test_a_drain_lets_short_tasks_end_and_gives_the_others_to_somebody_els
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    types = ["test.gate", "test.thread_gate", "test.process_gate"]
+    types = ["test.gate", "test.process_gate"]
     env = {"MILEPOST_DRAIN": "1"}
     async with running(await fresh(), workers=1, env=env) as system, system.client() as client:
         long = [await client.submit(type_, {"path": str(gate)}) for type_ in types]
