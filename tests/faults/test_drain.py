@@ -86,7 +86,7 @@ async def _another(system: System, but: int) -> None:
     worker = system._process("worker-next", "milepost_worker")
     system.workers.append(worker)
     await worker.start()
-    await told(worker, "reading work topics")
+    await told(worker, "reading work topics", 120)
     assert worker.pid != but
 
 
@@ -211,7 +211,7 @@ async def test_a_rolling_restart_of_all_workers_under_load_loses_doubles_and_bur
                 await worker.stop()
                 assert worker.returncode == 0, worker.log_tail()
                 await worker.start()
-                await told(worker, "reading work topics", 40)
+                await told(worker, "reading work topics", 120)
         for run in submitted:
             await run.result(timeout=60)
         async with opened_store(system.settings) as store:
