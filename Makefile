@@ -5,6 +5,7 @@
 # make bench            the main job under load, with figures
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
+# make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make compose-demo   the whole system in containers, and the same demo in it
 # make lock            take the newest versions that fit pyproject.toml
 
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench faults soak compose-up compose-demo compose-down schemas lock clean
+.PHONY: help demo dev test check format bench faults soak simulate compose-up compose-demo compose-down schemas lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +66,9 @@ faults: $(READY)
 
 soak: $(READY)
 	$(RUN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: $(READY)
+	SIMULATION_TIMES=$(or $(TIMES),10) SIMULATION_SEED=$(or $(SEED),1) $(RUN)/pytest tests/integration/store/simulation --hypothesis-seed=$(or $(SEED),1) $(ARGS)
 
 compose-up:
 	@test -e .env || deploy/make-env

@@ -88,7 +88,11 @@ class Store:
     # -- from the api
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted]:
-        """Store new tasks in one statement; see Submitted for idempotency keys that were used before."""
+        """Store new tasks in one statement; see Submitted for idempotency keys that were used before.
+
+        Doing it again with the same tasks stores nothing and returns the same, so it may be repeated when its outcome
+        is unknown.
+        """
         # One order of keys for everybody: two batches that share keys would otherwise wait for each other's rows.
         ordered = sorted(tasks, key=lambda t: (t.tenant, t.idempotency_key or ""))
         columns = _columns(
@@ -100,13 +104,15 @@ class Store:
             for t in ordered
         )  # fmt: skip
         stored = {row["id"]: row for row in await self._fetch("submit", *columns)}
-        missing = [(t.tenant, t.idempotency_key) for t in tasks if t.id not in stored]
+        missing = [(t.tenant, t.idempotency_key, t.id) for t in tasks if t.id not in stored]
         before: dict[tuple[str, str | None], Any] = {}
         if missing:
-            rows = await self._fetch("submitted_before", *_columns(missing))
-            before = {(row["tenant"], row["idempotency_key"]): row for row in rows}
+            for row in await self._fetch("submitted_before", *_columns(missing)):
+                before[row["tenant"], row["idempotency_key"]] = row
+                stored.setdefault(row["id"], row)
         results = []
         for t in tasks:
+            # Ours too if it is there under our id: an earlier try of this call, whose answer got lost.
             old = None if t.id in stored else before[t.tenant, t.idempotency_key]
             row = stored[t.id] if old is None else old
             results.append(Submitted(row["id"], TaskState(row["state"]), row["created_at"], row["due_at"], old))

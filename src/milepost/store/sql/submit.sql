@@ -1,5 +1,5 @@
 -- submit: (new) -> queued | scheduled, by the api
--- A row whose idempotency key is taken is not returned.
+-- A row whose idempotency key is taken, or whose id is (this very submission again), is not returned.
 insert into milepost.tasks (
     id, tenant, type, queue, priority, state, max_attempts, timeout_s, payload, labels, key, parent_id, root_id,
     traceparent, idempotency_key, fingerprint, created_at, due_at, queued_at, expires_at, deadline_at
@@ -23,5 +23,5 @@ from unnest(
 lateral (select coalesce(n.run_at, now() + n.delay * interval '1 second') as at) as due,
 -- greatest and least pass over what is null
 lateral (select greatest(now(), due.at) + n.total_timeout * interval '1 second' as at) as deadline
-on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+on conflict do nothing
 returning id, state, created_at, due_at

@@ -1,0 +1,279 @@
+"""What api and workers do to a store and to its model, one step at a time; and what they keep, however old it gets."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import hypothesis.strategies as st
+import orjson
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from milepost.domain.states import Actor
+from milepost.store import Claimed, Finish, Held, Moved, NewTask, Release, Retry, Store
+from milepost.store.connection import Pool
+from milepost_schemas.task import TaskState as S
+from tests.integration.store.conftest import new_task
+from tests.integration.store.simulation.journal import EMPTY
+from tests.integration.store.simulation.model import Model, Task
+
+HOUR = 3600.0
+FEW = 6
+"""So many submissions make a history: the fewer the tasks, the more happens to each."""
+WORKERS = [UUID(int=0xA0 + n) for n in range(3)]
+T = TypeVar("T")
+picks = st.lists(st.integers(0, 11), min_size=1, max_size=3)
+"""Which of what has been made so far, counted from the newest."""
+pick = st.integers(0, 11)
+seldom = st.sampled_from([False, False, True])
+seqs = st.integers(0, 5)
+ends = st.sampled_from([S.SUCCEEDED, S.FAILED, S.CANCELLED])
+workers = st.sampled_from(WORKERS)
+
+
+def chosen(items: list[T], which: list[int]) -> list[T]:
+    """Return those items, each once."""
+    return list(dict.fromkeys(items[-1 - n % len(items)] for n in which))
+
+
+def failure(kind: str) -> str:
+    """Return an error as a worker writes it."""
+    return orjson.dumps({"type": kind, "message": "", "retryable": True}).decode()
+
+
+class World:
+    """Connections that outlive the histories run over them."""
+
+    def __init__(self, run: Callable[[Awaitable[Any]], Any], pool: Pool, stores: Mapping[Actor, Store]) -> None:
+        self.run = run
+        self.pool = pool
+        self.api = stores[Actor.API]
+        self.worker = stores[Actor.WORKER]
+        self.sweeper = stores[Actor.SWEEPER]
+        self.passes = stores[Actor.DUE_PASS]
+
+
+class Hands(RuleBasedStateMachine):
+    """A store, its model, and what simulated workers and publishers have in their hands, however old."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.model = Model()
+        self.submissions: list[NewTask] = []
+        self.hints: list[Held] = []
+        self.grants: list[Held] = []
+        self.accepted: set[UUID] = set()
+        self.do(world.pool.execute(EMPTY))
+
+    def do(self, asked: Awaitable[T]) -> T:
+        done: T = self.world.run(asked)
+        return done
+
+    def when(self, column: str, task: UUID) -> None:
+        """Move a time of a task into the past."""
+        self.do(
+            self.world.pool.execute(
+                f"update milepost.tasks set {column} = now() - interval '1 hour' where id = $1",  # noqa: S608
+                task,
+            )
+        )
+
+    def good_hints(self) -> list[Held]:
+        return [hint for hint in self.hints if self.model.claimable(hint)]
+
+    def owners(self) -> list[Held]:
+        return [held for held in self.grants if self.model.owned(held)]
+
+    def zombies(self) -> list[Held]:
+        """Epochs that are over; of tasks that run elsewhere by now, if there are any: there it is dangerous."""
+        over = [held for held in self.grants if not self.model.owned(held)]
+        return [held for held in over if self.model.tasks[held.id].state is S.RUNNING] or over
+
+    def hint(self, id_: UUID) -> None:
+        task = self.model.tasks[id_]
+        if task.state is S.QUEUED:
+            self.hints.append(task.held)
+
+    # -- the api
+
+    @initialize(count=st.integers(1, 3), max_attempts=st.integers(1, 3))
+    def submits_some(self, count: int, max_attempts: int) -> None:
+        self.submits([None] * count, max_attempts, later=False, expires=False)
+
+    @precondition(lambda self: len(self.submissions) < FEW)
+    @rule(
+        keys=st.lists(st.sampled_from([None, None, "a", "b"]), min_size=1, max_size=3),
+        max_attempts=st.integers(1, 3),
+        later=seldom,
+        expires=seldom,
+    )
+    def submits(self, keys: list[str | None], max_attempts: int, *, later: bool, expires: bool) -> None:
+        new = [
+            new_task(
+                id=UUID(int=1 + len(self.submissions) + n),
+                idempotency_key=key,
+                max_attempts=max_attempts,
+                delay=HOUR if later else None,
+                expires_in=HOUR if expires else None,
+            )
+            for n, key in enumerate(keys)
+        ]
+        self.submissions += new
+        self.submit(new)
+
+    @precondition(lambda self: self.submissions)
+    @rule(which=picks)
+    def submits_again(self, which: list[int]) -> None:
+        """The connection broke in the commit: nobody knew whether it was stored."""
+        self.submit(chosen(self.submissions, which))
+
+    def submit(self, new: list[NewTask]) -> None:
+        expected = [
+            self.model.submit(
+                t.id, t.idempotency_key, t.max_attempts, later=t.delay is not None, expires=t.expires_in is not None
+            )
+            for t in new
+        ]
+        told = self.do(self.world.api.submit(new))
+        assert [t.id for t in told] == expected
+        self.accepted |= set(expected)
+        for t, submitted in zip(new, told, strict=True):
+            task = self.model.tasks[submitted.id]
+            assert submitted.state is task.state
+            assert (submitted.before is None) == (submitted.id == t.id)
+            if submitted.before is None:
+                self.hint(submitted.id)
+
+    @rule(which=pick, running=st.booleans())
+    def cancels(self, which: int, *, running: bool) -> None:
+        some = [held.id for held in self.owners()] if running else []
+        (id_,) = chosen(some or list(self.model.tasks), [which])
+        moved = self.model.cancel(id_)
+        outcome = self.do(self.world.api.cancel("default", id_))
+        assert outcome is not None
+        assert outcome.moved == moved
+        assert outcome.row["state"] == self.model.tasks[id_].state
+        assert outcome.row["epoch"] == self.model.tasks[id_].epoch
+
+    # -- workers
+
+    @precondition(lambda self: self.good_hints())
+    @rule(worker=workers, which=picks)
+    def claims(self, worker: UUID, which: list[int]) -> None:
+        self.claim(worker, chosen(self.good_hints(), which))
+
+    @precondition(lambda self: len(self.hints) > len(self.good_hints()))
+    @rule(worker=workers, which=picks, bend=st.sampled_from([0, 0, -1, 1]))
+    def claims_by_old_hints(self, worker: UUID, which: list[int], bend: int) -> None:
+        """By hints that were used before, come late, or name an epoch that never was."""
+        self.claim(worker, [Held(hint.id, hint.epoch + bend) for hint in chosen(self.hints, which)])
+
+    def claim(self, worker: UUID, wanted: list[Held]) -> None:
+        expected = {hint.id for hint in wanted if self.model.claimable(hint)}
+        got = self.do(self.world.worker.claim(worker, HOUR, [*wanted, wanted[0]]))
+        assert {claimed.id for claimed in got} == expected
+        assert len(got) == len(expected)
+        self.take(worker, got)
+
+    @precondition(lambda self: self.some(lambda t: t.state is S.QUEUED and t.old))
+    @rule(worker=workers, limit=st.integers(1, 3))
+    def steals(self, worker: UUID, limit: int) -> None:
+        stealable = {t.id for t in self.some(lambda t: t.state is S.QUEUED and t.old and not t.late)}
+        got = self.do(self.world.worker.steal(worker, HOUR, ["default"], ["t.x"], 60.0, limit))
+        assert {claimed.id for claimed in got} <= stealable
+        assert len(got) == min(limit, len(stealable))
+        self.take(worker, got)
+
+    def take(self, worker: UUID, got: list[Claimed]) -> None:
+        for claimed in got:
+            held = self.model.claim(claimed.id, worker)
+            assert (claimed.held, claimed.attempt) == (held, self.model.tasks[claimed.id].attempt)
+            self.grants.append(held)
+
+    @precondition(lambda self: self.owners())
+    @rule(which=picks, seq=seqs)
+    def renews(self, which: list[int], seq: int) -> None:
+        self.renew(chosen(self.owners(), which), seq)
+
+    @precondition(lambda self: self.owners())
+    @rule(which=picks, ahead=seqs, state=ends)
+    def finishes(self, which: list[int], ahead: int, state: S) -> None:
+        self.finish(chosen(self.owners(), which), ahead, state)
+
+    @precondition(lambda self: self.owners())
+    @rule(which=picks, ahead=seqs, now=st.booleans())
+    def retries(self, which: list[int], ahead: int, *, now: bool) -> None:
+        self.retry(chosen(self.owners(), which), ahead, now=now)
+
+    @precondition(lambda self: self.owners())
+    @rule(which=picks, ahead=seqs)
+    def releases(self, which: list[int], ahead: int) -> None:
+        self.release(chosen(self.owners(), which), ahead)
+
+    @precondition(lambda self: self.zombies())
+    @rule(
+        what=st.sampled_from(["renew", "finish", "finish", "retry", "release"]),
+        which=picks,
+        owner_too=st.booleans(),
+        ahead=seqs,
+        state=ends,
+    )
+    def zombies_write(self, what: str, which: list[int], ahead: int, state: S, *, owner_too: bool) -> None:
+        """Workers that were paused, cut off or slow; one batch may hold what is owned, too."""
+        helds = chosen(self.zombies(), which) + (self.owners()[-1:] if owner_too else [])
+        match what:
+            case "renew":
+                self.renew(helds, ahead)
+            case "finish":
+                self.finish(helds, ahead, state)
+            case "retry":
+                self.retry(helds, ahead, now=True)
+            case "release":
+                self.release(helds, ahead)
+
+    def renew(self, helds: list[Held], seq: int) -> None:
+        expected = {held: cancel for held in helds if (cancel := self.model.renew(held, seq)) is not None}
+        got = self.do(self.world.worker.renew(HOUR, [(held, seq, None) for held in helds]))
+        assert {renewed.held: renewed.cancel for renewed in got} == expected
+
+    def finish(self, helds: list[Held], ahead: int, state: S) -> None:
+        rows, expected = [], []
+        for held in helds:
+            seq = self.model.tasks[held.id].seq + ahead
+            # What is stored says which epoch made it.
+            result = f"of epoch {held.epoch}" if state is S.SUCCEEDED else None
+            error = None if state is S.SUCCEEDED else f"Error{held.epoch}"
+            expected.append(self.model.finish(held, seq, state, result, error))
+            written = None if result is None else orjson.dumps(result).decode()
+            rows.append(Finish(held, seq, state, written, None if error is None else failure(error)))
+        self.fenced(self.do(self.world.worker.finish(rows)), expected)
+
+    def retry(self, helds: list[Held], ahead: int, *, now: bool) -> None:
+        """Attempts that failed, and were not the last: the retry policy asks for no more than there are."""
+        rows, expected = [], []
+        for held in helds:
+            task = self.model.tasks[held.id]
+            if self.model.owned(held) and task.attempt >= task.max_attempts:
+                continue
+            seq, error = task.seq + ahead, f"Error{held.epoch}"
+            expected.append(self.model.retry(held, seq, error, now=now))
+            rows.append(Retry(held, seq, 0.0 if now else HOUR, failure(error)))
+        self.fenced(self.do(self.world.worker.retry(rows)) if rows else [], expected)
+
+    def release(self, helds: list[Held], ahead: int) -> None:
+        rows = [Release(held, self.model.tasks[held.id].seq + ahead) for held in helds]
+        expected = [self.model.release(row.held, row.seq) for row in rows]
+        moved = self.do(self.world.worker.release(rows))
+        self.fenced(moved, expected)
+        for held, m in zip(helds, moved, strict=True):
+            if m is not None:
+                assert m.attempt == self.model.tasks[held.id].attempt
+                self.hint(held.id)
+
+    @staticmethod
+    def fenced(moved: list[Moved | None], expected: list[S | None]) -> None:
+        """Owners are told where their write led, zombies None; that it changed nothing is seen after the step."""
+        assert [None if m is None else m.state for m in moved] == expected
+
+    def some(self, check: Callable[[Task], bool]) -> list[Task]:
+        return [task for task in self.model.tasks.values() if check(task)]
