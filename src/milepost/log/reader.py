@@ -80,7 +80,7 @@ class Reader:
             session_timeout_ms=int(SESSION_S * 1000),
             heartbeat_interval_ms=int(self._heartbeat_s * 1000),
             metadata_max_age_ms=30_000,
-            fetch_max_wait_ms=250,
+            fetch_max_wait_ms=500,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
         watching: asyncio.Task[None] | None = None
