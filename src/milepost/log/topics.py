@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
@@ -58,6 +58,8 @@ ANSWER_S = 30.0
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
+COMPLETIONS_KEPT_MS: Final = 7 * _DAY
+"""Part of the contract: docs/completions.md."""
 
 
 def _shape(settings: Settings, name: str, partitions: int, kept_ms: int) -> NewTopic:
@@ -83,7 +85,7 @@ async def ensure_topics(settings: Settings, queues: Iterable[str] = ()) -> list[
     n = settings.kafka_partitions
     wanted = [
         _shape(settings, topics.events, n, _HOUR),
-        _shape(settings, topics.completions, n, 7 * _DAY),
+        _shape(settings, topics.completions, n, COMPLETIONS_KEPT_MS),
         _shape(settings, topics.dead_letters, 1, 30 * _DAY),
         _shape(settings, topics.control, 1, 10 * _MINUTE),
         *(_shape(settings, name, n, _DAY) for queue in sorted(set(queues)) for name in topics.lanes(queue)),
