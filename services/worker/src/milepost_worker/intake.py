@@ -158,7 +158,15 @@ class Intake:
             older_than = self._settings.steal_after * (1 if idle else BUSY_TIMES)
             got = await self._steal_once(older_than)
             if got == 0 or self._running.free > 0:
-                await asyncio.sleep(jittered(1, base=older_than / 2, cap=older_than))
+                await self._pause(jittered(1, base=older_than / 2, cap=older_than), cut_short=not idle)
+
+    async def _pause(self, seconds: float, *, cut_short: bool) -> None:
+        """Sleep; with `cut_short` only until no hints come any more, as when Kafka goes away."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, IDLE_WAIT_S) if cut_short else left)
+            if cut_short and (self._idle or not self._reader.connected):
+                return
 
     async def _not_closed(self) -> None:
         """Never return once closed: whoever keeps loops running would start this one again and again."""
