@@ -16,6 +16,13 @@ from tests.scene import Scene, Wires, staged, wired
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 
+ROOMY = {
+    "MILEPOST_CONCURRENCY": "100",
+    # What is watched while Kafka is away stays open until it is back.
+    "MILEPOST_MAX_SUBSCRIPTIONS": "20000",
+}
+
+
 async def _succeeded(scene: Scene) -> int:
     return int((await scene.rows("select count(*) from milepost.tasks where state = 'succeeded'"))[0][0])
 
@@ -28,9 +35,9 @@ async def _succeeded(scene: Scene) -> int:
     ],
 )
 async def test_stopped_under_load_every_submission_is_answered_and_the_backlog_is_gone_in_half_a_minute(
-    stage: Stage, seconds: float, rate: float
+    stage: Stage, seconds: float, rate: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with stage(watchers=2, env={"MILEPOST_CONCURRENCY": "100"}) as scene:
+    async with stage(watchers=2, env=ROOMY) as scene:
         scene.load(rate, short, batch=max(1, int(rate / 10)))
         await _grows(scene)
         await scene.stack.kafka[0].stop()
@@ -42,7 +49,9 @@ async def test_stopped_under_load_every_submission_is_answered_and_the_backlog_i
             await scene.stack.kafka[0].start()
         assert meanwhile > 0, "tasks go on by stealing"
         assert not scene.submitter.tally.unavailable, "a submission was refused"
-        await scene.passes(30)
+        facts = await scene.passes(30)
+        with capsys.disabled():
+            print(f"\n{len(facts.tasks)} tasks, {meanwhile} done meanwhile; backlog gone after {facts.drained_s:.1f} s")  # noqa: T201
 
 
 async def _grows(scene: Scene, by: int = 20) -> None:

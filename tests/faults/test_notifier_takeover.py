@@ -8,7 +8,8 @@ import pytest
 
 from milepost.client import Client
 from tests.conftest import MakeSettings, eventually
-from tests.system import System, running
+from tests.scene import audited as running
+from tests.system import System
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(240)]
 

@@ -14,7 +14,8 @@ from milepost_schemas import Priority
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
 from tests.faults.watching import Watch, owner
-from tests.system import System, opened_store, running
+from tests.scene import audited as running
+from tests.system import System, opened_store
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
