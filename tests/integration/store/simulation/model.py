@@ -76,8 +76,8 @@ class Model:
         task.state = target
         if source is S.RUNNING:
             task.lapsed = False
-        if target is S.QUEUED:
-            task.old = False
+        if name == "due":
+            task.old = False  # what is released or taken back keeps its place in the queue
         if target in TERMINAL:
             self.outbox[task.held] = False
             self.ended.add(task.held)
