@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from milepost.runtime.logs import at_work, get_logger, task_at_work
-from milepost.runtime.tracing import span, trace_id_of
+from milepost.runtime.tracing import span, trace_id_of, tracing_on
 from milepost.store import Claimed, Held
 from milepost.store.view import claimed_view
 from milepost.tasks.context import Context
@@ -171,6 +171,8 @@ class Attempt:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:
             return refused_payload(error)
+        if not tracing_on():
+            return await self._handle(payload)
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
@@ -180,26 +182,31 @@ class Attempt:
             "milepost.task.attempt": self.claimed.attempt,
         }
         with span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes):
-            self._job = await self._start(payload)
-            return await self._supervise(self._job)
+            return await self._handle(payload)
 
-    async def _start(self, payload: object) -> Job:
-        if self.definition.isolation == "process":
-            c = self.claimed
-            job = {
-                "id": str(c.id),
-                "type": c.type,
-                "queue": c.queue,
-                "tenant": c.tenant,
-                "attempt": c.attempt,
-                "max_attempts": c.max_attempts,
-                "labels": self.context.labels,
-                "trace_id": self.context.trace_id,
-                "payload": c.payload,
-            }
-            self._begin()
-            limits = Limits(self.definition.memory, self.definition.cpu_s)
-            return await self._runners.process(job, limits, self._progress, self._lease_until, self._kept_by)
+    async def _handle(self, payload: object) -> Outcome:
+        apart = self.definition.isolation == "process"
+        self._job = await self._start_process() if apart else self._start_here(payload)
+        return await self._supervise(self._job)
+
+    async def _start_process(self) -> Job:
+        c = self.claimed
+        job = {
+            "id": str(c.id),
+            "type": c.type,
+            "queue": c.queue,
+            "tenant": c.tenant,
+            "attempt": c.attempt,
+            "max_attempts": c.max_attempts,
+            "labels": self.context.labels,
+            "trace_id": self.context.trace_id,
+            "payload": c.payload,
+        }
+        self._begin()
+        limits = Limits(self.definition.memory, self.definition.cpu_s)
+        return await self._runners.process(job, limits, self._progress, self._lease_until, self._kept_by)
+
+    def _start_here(self, payload: object) -> Job:
         arguments = self.definition.arguments(self.context, payload)
         if self.definition.asynchronous:
             return CoroutineJob(self.definition, arguments, self._begin)

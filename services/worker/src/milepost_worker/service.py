@@ -72,7 +72,7 @@ class Worker:
             {"postgres": Dependency(self._postgres_check, _WITHOUT_POSTGRES)},
             {"kafka": Dependency(self._kafka_check, _WITHOUT_KAFKA)},
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._giving_back = False
 
     async def run(self, shutdown: Shutdown) -> None:
@@ -128,9 +128,7 @@ class Worker:
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
-            running = asyncio.create_task(self._work(attempt))
-            self._tasks.add(running)
-            running.add_done_callback(self._tasks.discard)
+            self._tasks[attempt] = asyncio.create_task(self._work(attempt))
 
     async def _work(self, attempt: Attempt) -> None:
         try:
@@ -143,6 +141,7 @@ class Worker:
             await self._settle(attempt, outcome)
         finally:
             self._running.remove(attempt)
+            del self._tasks[attempt]
 
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):
@@ -190,11 +189,11 @@ class Worker:
     async def _over(self) -> None:
         """Wait until nothing runs and nothing is being written."""
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(set(self._tasks.values()))
 
     async def _say_goodbye(self) -> None:
         await self.keeper.stop()
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
         try:
             async with asyncio.timeout(GOODBYE_S):
