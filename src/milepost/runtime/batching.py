@@ -10,6 +10,10 @@ WAITING_MOST = 20_000
 DRAIN_S = 10.0
 """Twenty thousand writes to a server that answers nothing would hold up a stop for minutes."""
 
+REST_S = 0.004
+"""Between two writes while each has more than `BUSY` items."""
+BUSY = 3
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -18,7 +22,8 @@ class GroupCommit(Generic[T, R]):
     """Turns many single calls into few batched ones without adding a wait.
 
     `write(items)` gets 1..limit items and returns one result each, in order. At most `lanes` writes run at once; a
-    call that finds a free lane is written on the next turn of the loop, so a lonely item waits for nobody.
+    call that finds a free lane is written on the next turn of the loop, so a lonely item waits for nobody; after a
+    write of several items the next gathers for `REST_S`.
     If a write of several items fails, each is tried alone, so that one bad item cannot fail its neighbours; a write
     that raised for `transient` reasons is not repeated, its error goes to every caller.
     """
@@ -38,6 +43,7 @@ class GroupCommit(Generic[T, R]):
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._busy = False
 
     async def __call__(self, item: T) -> R:
         """Write `item` with whoever else is waiting and return its own result; raises what the write raised.
@@ -73,6 +79,7 @@ class GroupCommit(Generic[T, R]):
             # Nobody waits any more for what was given up: writing it would surprise them.
             self._waiting = [each for each in self._waiting if not each[1].done()]
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            self._busy = len(batch) > BUSY
             if not batch:
                 return
             self._free -= 1
@@ -83,7 +90,13 @@ class GroupCommit(Generic[T, R]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._free += 1
-        self._begin()
+        if self._busy and len(self._waiting) < self._limit:
+            # In a stream of items a statement costs more than the items in it: a few milliseconds make the next fuller.
+            if not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_later(REST_S, self._begin)
+        else:
+            self._begin()
 
     async def _commit(  # noqa: C901 - four ways a write can end, side by side
         self, batch: list[tuple[T, asyncio.Future[R]]]
