@@ -25,7 +25,7 @@ SENT_AT_ONCE = 500
 LARGEST = 1_000_000
 """Bytes of a value; Kafka's default for a whole record is 1 MiB."""
 PACE_S = 0.003
-BUSY_PACE_S = 0.020
+BUSY_PACE_S = 0.030
 """Between requests while each carries more than `BUSY` records: they cost more than the records in them."""
 BUSY = 6
 HINTS_TOGETHER = 32
