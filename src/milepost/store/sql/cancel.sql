@@ -1,7 +1,9 @@
 -- cancel: queued | scheduled | waiting -> cancelled, by the api; new epoch. A running task is asked to stop.
 -- What has children, or runs and may yet have some, is noted: whoever reads `cancellations` sees to its descendants.
+-- All of the row comes from `found`, which waits for whoever moves the task and then reads what became of it: the table
+-- itself would be read as it was when the statement began.
 with found as (
-    select id, state from milepost.tasks where tenant = $1 and id = $2 for no key update
+    select t.* from milepost.tasks as t where tenant = $1 and id = $2 for no key update
 ),
 moved as (
     update milepost.tasks as t
@@ -36,7 +38,4 @@ select *, true as moved, exists (select from noted) as tree from moved
 union all
 select *, false, exists (select from noted) from asked
 union all
-select t.*, false, exists (select from noted)
-from milepost.tasks as t
-join found using (id)
-where found.state in ('succeeded', 'failed', 'cancelled')
+select *, false, exists (select from noted) from found where state in ('succeeded', 'failed', 'cancelled')

@@ -75,6 +75,10 @@ async def check(pool: Pool, crowd: Crowd) -> None:
     cancels = [Held(move.id, move.epoch) for move in moves if move.actor is Actor.API and move.target is S.CANCELLED]
     assert sorted(cancels) == sorted(Held(id_, row["epoch"]) for id_, moved, row in told.cancelled if moved)
 
+    # Whoever cancels is told of an end, or of a task that was asked to stop: never of one that looks untouched.
+    for _, _, row in told.cancelled:
+        assert row["state"] in TERMINAL or row["cancel_requested_at"] is not None
+
     # Much happened; that some task expired in the crowd is usual, not certain.
     assert told.passed["swept"], told.passed
     assert told.passed["due"], told.passed
