@@ -9,7 +9,8 @@ from milepost.client import Run
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
 from tests.faults.watching import family, owner, present, runs, told
-from tests.system import System, opened_store, running
+from tests.scene import audited as running
+from tests.system import System, opened_store
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 

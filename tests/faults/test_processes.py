@@ -15,7 +15,8 @@ from milepost.embedded.processes import ManagedProcess
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
 from tests.processes import alive, fork_server_of, gone, noted, parent_of, signal_all
-from tests.system import System, running
+from tests.scene import audited as running
+from tests.system import System
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
