@@ -12,10 +12,10 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 PLACE, OTHER = ("events", 0), ("events", 1)
 
 
-def worker(*, ahead_s: float = 0.0, seen_s: float = 1.0) -> WorkerRow:
-    """Return a worker whose clock is ahead of Postgres's."""
+def worker(*, ahead_s: float = 0.0, seen_s: float = 1.0, up_s: float = 100.0, presence: bool = True) -> WorkerRow:
+    """Return a worker; `ahead_s`: its clock is ahead of Postgres's."""
     made = int((AT.timestamp() + ahead_s) * 1000)
-    return WorkerRow(UUID(int=(made << 80) | (7 << 76) | (2 << 62)), "host-1", AT, seen_s, 0, 4)
+    return WorkerRow(UUID(int=(made << 80) | (7 << 76) | (2 << 62)), "host-1", AT, seen_s, 0, 4, up_s, presence)
 
 
 def test_topics_that_are_missing_or_too_small_are_named_with_what_to_do() -> None:
@@ -71,6 +71,16 @@ def test_clocks_that_differ_from_that_of_postgres_are_named(offset_s: float, ahe
 
 
 def test_a_worker_that_went_silent_without_goodbye_is_named() -> None:
-    assert judge.presence([worker()], 15.0).ok
-    found = judge.presence([worker(), worker(seen_s=90.0)], 15.0)
+    assert judge.presence([worker()], 15.0, wanted=True).detail == "all 1 were seen within 15 s, none without its lock"
+    found = judge.presence([worker(), worker(seen_s=90.0, presence=False)], 15.0, wanted=True)
     assert (found.ok, found.detail) == (False, "1 went silent: host-1 (90 s ago)")
+
+
+def test_a_live_worker_without_presence_is_named_unless_it_just_started_or_presence_is_off() -> None:
+    without = worker(presence=False)
+    assert judge.presence([worker(presence=False, up_s=2.0)], 15.0, wanted=True).ok
+    assert judge.presence([without], 15.0, wanted=False).ok
+    found = judge.presence([worker(), without], 15.0, wanted=True)
+    assert (found.ok, found.detail) == (False, "1 without presence lock: host-1")
+    assert found.advice is not None
+    assert "MILEPOST_PRESENCE=false" in found.advice

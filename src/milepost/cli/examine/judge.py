@@ -1,7 +1,8 @@
 """What numbers mean: pure functions from what was gathered to findings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,8 @@ BEHIND_S: Final = 60.0
 """A worker names itself a moment before Postgres hears of it; how long that takes is not its clock's fault."""
 OUTBOX_S: Final = 60.0
 SWEEP_S: Final = 60.0
+PRESENT_S: Final = 10.0
+"""A worker that was just started may have said that it is there before it holds its lock."""
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -38,6 +41,10 @@ class WorkerRow(NamedTuple):
     seen_s: float
     running: int
     slots: int
+    up_s: float
+    """Seconds since Postgres first heard of it."""
+    presence: bool
+    """Whether it says that it holds its presence lock."""
 
 
 class Group(NamedTuple):
@@ -124,10 +131,29 @@ def clocks(offset_s: float, workers: Sequence[WorkerRow]) -> Finding:
     return Finding("clocks", not wrong, "; ".join(wrong) or f"within {CLOCK_S:g} s of Postgres", advice)
 
 
-def presence(workers: Sequence[WorkerRow], live_s: float) -> Finding:
-    """Judge who was seen: a worker that stops says goodbye, so one that went silent was killed or is cut off."""
+def presence(workers: Sequence[WorkerRow], live_s: float, *, wanted: bool) -> Finding:
+    """Judge who was seen, and which live workers hold their presence lock; `wanted`: whether they should.
+
+    A worker that stops says goodbye, so one that went silent was killed or is cut off.
+    """
     silent = [worker for worker in workers if worker.seen_s > live_s]
-    shown = ", ".join(f"{worker.name} ({worker.seen_s:.0f} s ago)" for worker in silent[:4])
-    detail = f"{len(silent)} went silent: {shown}" if silent else f"all {len(workers)} were seen within {live_s:.0f} s"
-    advice = "Their tasks were taken back. If one should be there, look at its log; it is forgotten after a day."
-    return Finding("presence", not silent, detail, advice)
+    without = [w for w in workers if wanted and w.seen_s <= live_s and w.up_s > PRESENT_S and not w.presence]
+    wrong, advice = [], []
+    if silent:
+        wrong.append(f"{len(silent)} went silent: " + _some(f"{w.name} ({w.seen_s:.0f} s ago)" for w in silent))
+        advice.append(
+            "Their tasks were taken back. If one should be there, look at its log; it is forgotten after a day."
+        )
+    if without:
+        wrong.append(f"{len(without)} without presence lock: " + _some(w.name for w in without))
+        advice.append(
+            "If a worker without presence is killed, its tasks wait for their leases. Look for `leases could not be"
+            " renewed` in its log. Workers of versions before 0002_presence hold none. Behind a pooler of transactions"
+            " set MILEPOST_PRESENCE=false."
+        )
+    fine = f"all {len(workers)} were seen within {live_s:.0f} s" + (", none without its lock" if wanted else "")
+    return Finding("presence", not wrong, "; ".join(wrong) or fine, " ".join(advice) or None)
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(islice(names, 4))

@@ -23,7 +23,8 @@ select (select count(*) from milepost.outbox) as outbox,
         where state = 'running' and lease_until < now() - $1 * interval '1 second') as overdue
 """
 _WORKERS = """
-select id, name, started_at, extract(epoch from now() - seen_at)::float8 as seen_s, running, slots
+select id, name, started_at, extract(epoch from now() - seen_at)::float8 as seen_s, running, slots,
+       extract(epoch from now() - started_at)::float8 as up_s, presence
 from milepost.workers where seen_at > now() - interval '1 day' order by started_at
 """
 
@@ -49,7 +50,7 @@ async def examine_postgres(settings: Settings) -> list[Finding]:
             Finding("postgres", ok=True, detail=f"{name}, writable, up to date"),
             judge.clocks(await _clock_offset(connection), workers),
             *judge.book(judge.Book(*(await connection.fetch(_BOOK, judge.SWEEP_S))[0].values())),
-            judge.presence(workers, LIVE_S),
+            judge.presence(workers, LIVE_S, wanted=settings.presence),
         ]
     finally:
         await connection.close(timeout=1)
