@@ -14,7 +14,8 @@ from milepost.embedded import Stack
 from milepost.runtime.settings import Settings
 from tests.conftest import MakeSettings, eventually
 from tests.faults.watching import Watch, owner, present, runs, told
-from tests.system import opened_store, running
+from tests.scene import audited as running
+from tests.system import opened_store
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from milepost.domain.presence import Sighting
 from milepost.errors import Unavailable
 from milepost.store.connection import Pool, transient
 from milepost.store.records import (
@@ -201,9 +202,9 @@ class Store:
 
     # -- passes any process may make
 
-    async def absent(self) -> list[UUID]:
+    async def absent(self) -> list[Sighting]:
         """Return workers that say they hold their presence lock, and do not (dead, or about to take it again)."""
-        return [row["id"] for row in await self._fetch("absent")]
+        return [Sighting(*row.values()) for row in await self._fetch("absent")]
 
     async def sweep(self, limit: int, dead: Sequence[UUID] = ()) -> list[Any]:
         """Take back tasks whose lease ran out or whose worker is among the `dead`; return their rows after it."""

@@ -44,7 +44,7 @@ async def test_a_worker_is_absent_exactly_while_it_says_it_holds_a_lock_that_nob
     await _beat(store, worker, presence=False)
     assert await store.absent() == [], "one that says nothing of presence is judged by its leases alone"
     await _beat(store, worker, presence=True)
-    assert await store.absent() == [worker]
+    assert [each.worker for each in await store.absent()] == [worker]
     async with opened_session(_hosts(settings)) as session:
         assert await session.hold(worker)
         assert await store.absent() == []
@@ -52,7 +52,7 @@ async def test_a_worker_is_absent_exactly_while_it_says_it_holds_a_lock_that_nob
             assert not await second.hold(worker)
 
     async def absent() -> bool:
-        return await store.absent() == [worker]
+        return [each.worker for each in await store.absent()] == [worker]
 
     await eventually(absent, "Postgres to notice that the connection is gone", 5)
     async with opened_session(_hosts(settings)) as session:
@@ -62,7 +62,7 @@ async def test_a_worker_is_absent_exactly_while_it_says_it_holds_a_lock_that_nob
 @pytest.mark.parametrize("worker", [UUID(int=0), UUID(int=2**128 - 1), UUID(int=2**63), UUID(int=2**63 - 1)])
 async def test_both_sides_compute_the_same_key(store: Store, settings: Settings, worker: UUID) -> None:
     await _beat(store, worker, presence=True)
-    assert await store.absent() == [worker]
+    assert [each.worker for each in await store.absent()] == [worker]
     async with opened_session(_hosts(settings)) as session:
         assert await session.hold(worker)
         assert await store.absent() == []

@@ -1,9 +1,9 @@
 -- Workers that say they hold their presence lock, and do not. Asking for each lock in turn costs a look into a hash
 -- table; pg_locks would copy the locks of everybody. Shared, so that sweepers do not see each other, and until the end
 -- of the statement only, so that a worker that comes back waits for nobody. The key is presence_key() of the store.
-select w.id
+select w.id, w.seen_at
 from (
-    select id, ('x' || right(replace(id::text, '-', ''), 16))::bit(64)::bigint as key
+    select id, seen_at, ('x' || right(replace(id::text, '-', ''), 16))::bit(64)::bigint as key
     from milepost.workers
     where presence
     offset 0
