@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from milepost.log import ensure_topics
 from milepost.runtime.settings import Settings
 from milepost.store import migrate
 from tests.conftest import eventually
+from tests.diary import VARIABLE
 from tests.proxy import Proxy, proxy_to
 from tests.system import System, running
 from tests.traffic import Job, Mix, Submitter, Watcher, spread
@@ -223,14 +225,18 @@ class Scene:
                 watching.result()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s + CLIENTS_WAIT_S
-        verdict, facts = await audit(self.direct, self.record, within_s=within_s, ignoring=self.forged)
+        verdict, facts = await self._audit(within_s)
         if any(watcher.open for watcher in self.watchers):
             for watcher in self.watchers:
                 await watcher.all_ended(max(0.0, deadline - loop.time()))
             drained_s = facts.drained_s
-            verdict, facts = await audit(self.direct, self.record, within_s=within_s, ignoring=self.forged)
+            verdict, facts = await self._audit(within_s)
             facts.drained_s = drained_s
         return verdict, facts
+
+    async def _audit(self, within_s: float) -> tuple[Verdict, Facts]:
+        diary = _diary(self.direct)
+        return await audit(self.direct, self.record, within_s=within_s, ignoring=self.forged, diary=diary)
 
     @property
     def refusals(self) -> list[str]:
@@ -262,6 +268,11 @@ def _at(url: str, port: int) -> str:
     return f"{head}@127.0.0.1:{port}/{tail.partition('/')[2]}"
 
 
+def _diary(settings: Settings) -> Path:
+    """Where handlers note when they run."""
+    return settings.home / "diary"
+
+
 @asynccontextmanager
 async def staged(
     settings: Settings,
@@ -290,7 +301,7 @@ async def staged(
                 workers=workers,
                 notifiers=notifiers,
                 tasks=tasks,
-                env=env,
+                env={VARIABLE: str(_diary(settings)), **(env or {})},
                 worker_env=lambda n: {"MILEPOST_DATABASE_URL": _at(url, lines[n].port)},
             )
         )
@@ -304,11 +315,12 @@ async def staged(
 
 
 @asynccontextmanager
-async def audited(settings: Settings, **options: Any) -> AsyncIterator[System]:
+async def audited(settings: Settings, *, env: Mapping[str, str] | None = None, **options: Any) -> AsyncIterator[System]:
     """Run a system as `running` does, and audit at the end what became of everything that has ended by then."""
     await migrate(settings)
     await install_journal(settings.database_url.get_secret_value())
-    async with running(settings, **options) as system:
+    env = {VARIABLE: str(_diary(settings)), **(env or {})}
+    async with running(settings, env=env, **options) as system:
         yield system
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
         try:
@@ -317,5 +329,5 @@ async def audited(settings: Settings, **options: Any) -> AsyncIterator[System]:
             await connection.close()
         record = Record()
         record.answered_all(str(row[0]) for row in rows)
-        verdict, _ = await audit(settings, record, within_s=30, only_ours=False)
+        verdict, _ = await audit(settings, record, within_s=30, only_ours=False, diary=_diary(settings))
         assert verdict.good, verdict.text()

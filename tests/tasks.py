@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from milepost import Context, Permanent, RetryAfter, task
+from tests.diary import diary
 
 
 class Gate(BaseModel):
@@ -19,11 +20,13 @@ class Gate(BaseModel):
 @task("test.gate", max_attempts=5)
 async def gate(ctx: Context, payload: Gate) -> dict[str, int]:
     """Report the first step, wait for the gate, report the others."""
-    ctx.progress(1, payload.steps, unit="steps")
-    while not Path(payload.path).exists():  # noqa: ASYNC240 - a stat now and then
-        await asyncio.sleep(0.02)
-    for step in range(2, payload.steps + 1):
-        ctx.progress(step, payload.steps, unit="steps")
+    with diary(ctx, 0.1) as alive:
+        ctx.progress(1, payload.steps, unit="steps")
+        while not Path(payload.path).exists():  # noqa: ASYNC240 - a stat now and then
+            await asyncio.sleep(0.02)
+            alive()
+        for step in range(2, payload.steps + 1):
+            ctx.progress(step, payload.steps, unit="steps")
     return {"attempt": ctx.attempt}
 
 
@@ -36,10 +39,12 @@ async def slow(ctx: Context, payload: Gate) -> None:
 @task("test.thread_gate")
 def thread_gate(ctx: Context, payload: Gate) -> str:
     """The same in a thread; ends early when asked to."""
-    while not Path(payload.path).exists():
-        if ctx.cancelled:
-            return "stopped early"
-        time.sleep(0.02)
+    with diary(ctx, 0.1) as alive:
+        while not Path(payload.path).exists():
+            if ctx.cancelled:
+                return "stopped early"
+            time.sleep(0.02)
+            alive()
     return "done"
 
 

@@ -7,6 +7,7 @@ import time
 from pydantic import BaseModel
 
 from milepost import Context, task
+from tests.diary import diary
 
 ATTEMPTS = 30
 """Enough that faults do not use them up: a task that fails does so because it was told to."""
@@ -28,25 +29,30 @@ def _done(ctx: Context) -> dict[str, object]:
 @task("soak.short", max_attempts=ATTEMPTS)
 async def short(ctx: Context, _work: Work) -> dict[str, object]:
     """Be done at once."""
-    return _done(ctx)
+    with diary(ctx, 0.1):
+        return _done(ctx)
 
 
 @task("soak.progress", max_attempts=ATTEMPTS)
 async def progress(ctx: Context, work: Work) -> dict[str, object]:
     """Report progress `to` times, `delay` seconds apart."""
-    for done in range(1, work.to + 1):
-        await asyncio.sleep(work.delay)
-        ctx.progress(done, work.to, unit="steps")
+    with diary(ctx, work.delay) as alive:
+        for done in range(1, work.to + 1):
+            await asyncio.sleep(work.delay)
+            ctx.progress(done, work.to, unit="steps")
+            alive()
     return _done(ctx)
 
 
 @task("soak.thread", max_attempts=ATTEMPTS)
 def thread(ctx: Context, work: Work) -> dict[str, object]:
     """The same in a thread."""
-    for done in range(1, work.to + 1):
-        time.sleep(work.delay)
-        ctx.check()
-        ctx.progress(done, work.to, unit="steps")
+    with diary(ctx, work.delay) as alive:
+        for done in range(1, work.to + 1):
+            time.sleep(work.delay)
+            alive()
+            ctx.check()
+            ctx.progress(done, work.to, unit="steps")
     return _done(ctx)
 
 

@@ -3,9 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 
+from milepost.audit.diary import read_diary
 from milepost.audit.facts import Facts, Place, Record
 from milepost.audit.finding import Finding, Verdict
+from milepost.audit.in_diary import check_diary
 from milepost.audit.in_frames import check_frames
 from milepost.audit.in_log import check_log
 from milepost.audit.in_store import check_store
@@ -19,7 +22,12 @@ AGAIN_S = 5.0
 
 def check(facts: Facts, record: Record) -> Verdict:
     """Return what is wrong with the facts. Pure."""
-    findings: list[Finding] = [*check_store(facts, record), *check_log(facts), *check_frames(facts, record)]
+    findings: list[Finding] = [
+        *check_store(facts, record),
+        *check_log(facts),
+        *check_frames(facts, record),
+        *check_diary(facts),
+    ]
     counts = Counter(
         {
             "tasks": len(facts.tasks),
@@ -30,6 +38,7 @@ def check(facts: Facts, record: Record) -> Verdict:
             "hints": sum(map(len, facts.hints.values())),
             "watches": len(record.watches),
             "frames": sum(len(watch.frames) for watch in record.watches),
+            "marks": sum(map(len, facts.diary.values())),
         }
     )
     return Verdict(sorted(findings, key=lambda finding: (finding.invariant, str(finding.task))), counts)
@@ -42,10 +51,12 @@ async def audit(
     within_s: float = 30.0,
     ignoring: Collection[Place] = (),
     only_ours: bool = True,
+    diary: Path | None = None,
 ) -> tuple[Verdict, Facts]:
     """Wait until what was accepted is done with, collect everything, check it.
 
-    `within_s` bounds the backlog (invariant 9). Call it when all faults are healed and watchers had their time.
+    `diary` is what handlers wrote while they ran, if they did. `within_s` bounds the backlog (invariant 9). Call it
+    when all faults are healed and watchers had their time.
     Raises Unavailable if Postgres or Kafka is away.
     """
     url = settings.database_url.get_secret_value()
@@ -54,6 +65,8 @@ async def audit(
         facts = Facts(drained_s=drained_s, bound_s=within_s, only_ours=only_ours)
         await read_store(url, facts)
         await read_log(settings, facts, ignoring)
+        if diary is not None:
+            facts.diary = await asyncio.to_thread(read_diary, diary)
         verdict = check(facts, record)
         if verdict.good or last:
             break

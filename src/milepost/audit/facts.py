@@ -101,6 +101,18 @@ class Hint(NamedTuple):
     epoch: int
 
 
+class Mark(NamedTuple):
+    """What a handler noted of itself while it ran (see `diary`). `at`: seconds by the machine's monotonic clock."""
+
+    epoch: int
+    at: float
+    what: str
+    """`begin`, `alive` or `end`."""
+    pid: int
+    every_s: float
+    """At most so long, by what the handler means to do, from one mark to the next."""
+
+
 class Unreadable(NamedTuple):
     """A record that does not decode, or one that was put aside, and why."""
 
@@ -182,6 +194,8 @@ class Facts:
     completions: dict[UUID, list[CompletionRecord]] = field(default_factory=dict)
     hints: dict[UUID, list[Hint]] = field(default_factory=dict)
     cancels: dict[UUID, list[Place]] = field(default_factory=dict)
+    diary: dict[UUID, list[Mark]] = field(default_factory=dict)
+    """What handlers noted, in any order; empty if they keep none."""
     unreadable: list[Unreadable] = field(default_factory=list)
     dead_letters: list[Unreadable] = field(default_factory=list)
     """Records put aside: where they came from, and why."""

@@ -16,6 +16,7 @@ INVARIANTS = {
     8: "accepted = succeeded + failed + cancelled + open",
     9: "after healing the backlog drains within its bound",
     10: "a terminal task has exactly one completion id",
+    11: "no task is executed by two live owners at once",
 }
 
 

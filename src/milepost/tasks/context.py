@@ -35,6 +35,9 @@ class Context:
     max_attempts: int
     labels: dict[str, str] = field(default_factory=dict)
     trace_id: str | None = None
+    epoch: int = 0
+    """Of this attempt. It grows with every change of hands: an outside system that remembers the largest it saw can
+    refuse whoever comes late with a smaller one."""
     _sink: ProgressSink | None = None
     _clock: Callable[[], float] = time.monotonic
     _next_at: float = 0.0

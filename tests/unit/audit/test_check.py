@@ -18,6 +18,7 @@ from tests.unit.audit.world import (
     end,
     ev,
     event,
+    mark,
     move,
     replaced,
     row,
@@ -237,7 +238,35 @@ FAULTS: list[tuple[str, int, str, Fault]] = [
         "a completion tells of it",
         lambda f, r: f.completions.update({OTHER: [completion()]}),
     ),
+    (
+        "a handler that goes on without its task",
+        11,
+        "process 101 ran it in epoch 1 for 0.20 s after process 102 had begun epoch 3, and had been at work all along",
+        lambda f, r: f.diary[TASK].extend(mark(1, at) for at in (11.4, 11.9, 12.1, 12.2)),
+    ),
+    (
+        "a handler that wakes and goes on",
+        11,
+        "it had stood still, and went on for 3.50 s when it woke",
+        lambda f, r: f.diary[TASK].extend(mark(1, 20.0 + n / 2) for n in range(8)),
+    ),
+    (
+        "a handler that begins when it is too late, and stays",
+        11,
+        "went on for 4.00 s when it woke",
+        lambda f, r: _begin_late(f),
+    ),
+    (
+        "a handler begun twice",
+        11,
+        "was begun 2 times in epoch 3",
+        lambda f, r: f.diary[TASK].append(mark(3, 12.3, "begin")),
+    ),
 ]
+
+
+def _begin_late(facts: Facts) -> None:
+    facts.diary[TASK][:2] = [mark(1, 30.0, "begin"), mark(1, 34.0)]
 
 
 def _fail_early(facts: Facts) -> None:
@@ -318,6 +347,8 @@ def test_what_is_allowed_to_happen_is_no_fault() -> None:
     # After Redis lost everything a client that comes back may be shown what Postgres knows, which is older.
     back = record.watch(TASK)
     back.frames += [sub(), snap((3, 1)), sub((3, 1)), snap((3, 0), reset=True), ev((3, 1), (3, 0)), end(attempt=1)]
+    # A worker that stood still past its lease wakes, and its handler is told a moment later.
+    facts.diary[TASK] += [mark(1, 40.0), mark(1, 40.3, "end")]
     # Nobody told this client of a task, but one submission had no answer.
     record.unanswered = 1
     facts.tasks[OTHER] = row(id=OTHER, key=None, state="queued", epoch=0, seq=0, attempt=0, result=None)

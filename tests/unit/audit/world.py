@@ -10,6 +10,7 @@ from milepost.audit.facts import (
     Facts,
     Frame,
     Hint,
+    Mark,
     Move,
     PastAttempt,
     Place,
@@ -22,6 +23,7 @@ from milepost_schemas import Position
 TASK = UUID(int=1)
 OTHER = UUID(int=2)
 RESULT = digest({"n": 1})
+FIRST_PID, SECOND_PID = 101, 102
 API, FIRST, SECOND = "/milepost/api/a", "/milepost/worker/w1", "/milepost/worker/w2"
 
 
@@ -50,6 +52,11 @@ def completion(epoch: int = 3, **more: Any) -> CompletionRecord:
         "result": RESULT,
     }
     return CompletionRecord(**(values | more))
+
+
+def mark(epoch: int, at: float, what: str = "alive", pid: int = FIRST_PID) -> Mark:
+    """Make a line of the diary, of a handler that notes something every 0.1 s."""
+    return Mark(epoch, at, what, pid, 0.1)
 
 
 def row(**more: Any) -> TaskRow:
@@ -113,6 +120,12 @@ def sound() -> tuple[Facts, Record]:
         event(6, 3, 2, "succeeded", SECOND, state="succeeded", result=RESULT),
     ]
     facts.completions[TASK] = [completion(), completion()._replace(place=Place("milepost.completions", 0, 9))]
+    facts.diary[TASK] = [
+        mark(1, 10.0, "begin", FIRST_PID),
+        mark(1, 10.1, "alive", FIRST_PID),
+        mark(3, 12.0, "begin", SECOND_PID),
+        mark(3, 12.1, "end", SECOND_PID),
+    ]
     facts.hints[TASK] = [Hint(Place("milepost.work.default", 0, 0), "default", 0)]
     record = Record()
     record.answered(TASK, "k")

@@ -108,6 +108,7 @@ class Attempt:
             max_attempts=claimed.max_attempts,
             labels=orjson.loads(claimed.labels),
             trace_id=trace_id_of(claimed.traceparent),
+            epoch=claimed.epoch,
             _sink=self._progress,
         )
 
@@ -200,6 +201,7 @@ class Attempt:
             "max_attempts": c.max_attempts,
             "labels": self.context.labels,
             "trace_id": self.context.trace_id,
+            "epoch": c.epoch,
             "payload": c.payload,
         }
         self._begin()

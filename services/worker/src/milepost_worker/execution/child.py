@@ -96,6 +96,7 @@ def serve(connection: socket.socket) -> None:
         max_attempts=job["max_attempts"],
         labels=job["labels"],
         trace_id=job["trace_id"],
+        epoch=job["epoch"],
         _sink=lambda *update: worker.send(_progress(*update)),
     )
     stop: list[Callable[[], object]] = []
