@@ -45,6 +45,11 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.fixture(scope="session")
 def fresh(stack: Stack) -> MakeSettings:
     """Make settings with a database, a topic prefix and a Redis database of their own."""
+    return corners_of(stack)
+
+
+def corners_of(stack: Stack) -> MakeSettings:
+    """Return what makes settings for fresh corners of these servers."""
     numbers = itertools.count(1)
 
     async def make(**overrides: object) -> Settings:

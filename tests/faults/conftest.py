@@ -8,7 +8,7 @@ import pytest
 
 from milepost.embedded import Stack
 from milepost.embedded.ports import Ports
-from tests.conftest import MakeSettings, started_stack
+from tests.conftest import MakeSettings, corners_of, started_stack
 from tests.scene import Scene, Wires, staged, wired
 
 Stage = Callable[..., AbstractAsyncContextManager[Scene]]
@@ -27,6 +27,12 @@ async def stack(wires: Wires) -> AsyncIterator[Stack]:
     async with started_stack(ports=Ports(kafka_advertised=wires.kafka.port)) as running:
         wires.connect(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def fresh(stack: Stack) -> MakeSettings:
+    """Make settings for a corner of these servers, and not of those that other tests share."""
+    return corners_of(stack)
 
 
 @pytest.fixture
