@@ -75,6 +75,7 @@ async def test_a_handler_that_blocks_for_too_long_loses_its_task_and_in_the_end_
         assert any("ends itself" in line for line in victim.log_tail())
 
 
+@pytest.mark.long
 async def test_neighbours_of_a_handler_that_ended_its_worker_run_elsewhere_with_all_their_attempts(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ async def test_neighbours_of_a_handler_that_ended_its_worker_run_elsewhere_with_
         assert await blocking.result(timeout=20) == 2
 
 
+@pytest.mark.long
 async def test_the_error_of_a_task_that_ran_out_of_attempts_names_the_blocked_loop(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ async def test_the_error_of_a_task_that_ran_out_of_attempts_names_the_blocked_lo
         assert await (await client.submit("demo.echo", {"still": "there"})).result(timeout=20) == {"still": "there"}
 
 
+@pytest.mark.long
 async def test_a_block_that_nobody_can_be_blamed_for_counts_for_what_ran_on_the_loop(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ async def test_a_block_that_nobody_can_be_blamed_for_counts_for_what_ran_on_the_
         assert (await run.refresh()).attempt == 1
 
 
+@pytest.mark.long
 async def test_native_code_that_keeps_the_interpreter_loses_its_worker_and_the_task(fresh: MakeSettings) -> None:
     """Not even the keeper gets on then: the lease decides, and an alarm that needs no Python ends the process."""
     env = LEASE | {"MILEPOST_LEASE": "2"}

@@ -51,6 +51,7 @@ async def test_a_running_handler_is_told_within_a_tenth_of_a_second(fresh: MakeS
     assert statistics.median(took) <= TOLD_S
 
 
+@pytest.mark.long
 async def test_without_kafka_the_next_renewal_tells_it(fresh: MakeSettings, stack: Stack, tmp_path: Path) -> None:
     async with running(await fresh(), tasks=TASKS) as system, system.client() as client:
         paths = [tmp_path / str(n) for n in range(3)]

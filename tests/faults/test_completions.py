@@ -197,7 +197,9 @@ async def ended(system: System) -> dict[str, str]:
         await db.close()
 
 
-@pytest.mark.parametrize("program", [python_program, go_program], ids=["python", "go"])
+@pytest.mark.parametrize(
+    "program", [pytest.param(python_program, id="python", marks=pytest.mark.long), pytest.param(go_program, id="go")]
+)
 async def test_a_consumer_that_keeps_ids_does_each_completion_once_whoever_dies(
     fresh: MakeSettings, stack: Stack, tmp_path: Path, program: Any
 ) -> None:

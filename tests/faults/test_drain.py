@@ -90,6 +90,7 @@ async def _another(system: System, but: int) -> None:
     assert worker.pid != but
 
 
+@pytest.mark.long
 async def test_released_tasks_start_elsewhere_at_once_also_without_kafka(
     fresh: MakeSettings, stack: Stack, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ async def test_released_tasks_start_elsewhere_at_once_also_without_kafka(
             await stack.kafka[0].start()
 
 
+@pytest.mark.long
 async def test_a_second_signal_hurries_also_while_outcomes_wait_for_postgres(
     fresh: MakeSettings, stack: Stack, tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ async def test_readiness_goes_false_before_anything_else_in_a_drain(fresh: MakeS
         assert (await later.refresh()).state is TaskState.QUEUED, "a draining worker claims nothing"
 
 
+@pytest.mark.long
 async def test_a_worker_ends_although_a_handler_waits_in_a_thread_for_ever(fresh: MakeSettings, tmp_path: Path) -> None:
     env = {"MILEPOST_DRAIN": "0"}
     async with running(await fresh(), workers=1, tasks=TASKS, env=env) as system, system.client() as client:
@@ -201,6 +204,7 @@ async def _load(client: Client) -> AsyncIterator[list[Run]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.long
 async def test_a_rolling_restart_of_all_workers_under_load_loses_doubles_and_burns_nothing(
     fresh: MakeSettings,
 ) -> None:

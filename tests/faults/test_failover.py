@@ -28,6 +28,7 @@ async def pair() -> AsyncIterator[Pair]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.long
 async def test_services_go_on_on_the_promoted_standby_and_lose_nothing(fresh: MakeSettings, pair: Pair) -> None:
     settings = await fresh(database_url=pair.url(*(server.port for server in pair.servers)))
     async with running(settings, workers=2) as system, system.client() as client:
@@ -42,6 +43,7 @@ async def test_services_go_on_on_the_promoted_standby_and_lose_nothing(fresh: Ma
         await system.ready(system.url)
 
 
+@pytest.mark.long
 async def test_services_leave_a_primary_that_was_demoted_under_them(fresh: MakeSettings, pair: Pair) -> None:
     settings = await fresh(database_url=pair.url(*(server.port for server in pair.servers)))
     async with running(settings) as system, system.client() as client:

@@ -27,6 +27,7 @@ create trigger slow_claim before update on milepost.tasks for each row
 """
 
 
+@pytest.mark.long
 async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_and_its_children_go(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ async def _die(system: System, victim: int, *, restart: bool) -> None:
         await system.notifiers[victim].start()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("notifiers", [1, 2])
 async def test_watches_go_on_soon_after_a_notifier_was_killed(fresh: MakeSettings, notifiers: int) -> None:
     settings = await fresh()

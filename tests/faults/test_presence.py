@@ -91,6 +91,7 @@ async def test_all_tasks_of_a_killed_worker_are_taken_back_those_in_processes_to
             assert (await run.refresh()).attempt == 2
 
 
+@pytest.mark.long
 async def test_a_worker_that_only_loses_its_connections_keeps_its_tasks(
     fresh: MakeSettings, stack: Stack, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ async def test_a_worker_that_only_loses_its_connections_keeps_its_tasks(
         assert (await run.refresh()).epoch == 1
 
 
+@pytest.mark.long
 async def test_without_presence_the_lease_alone_decides(fresh: MakeSettings, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     env = {"MILEPOST_PRESENCE": "false", "MILEPOST_LEASE": "4", "MILEPOST_RENEW": "1"}
@@ -131,6 +133,7 @@ async def test_without_presence_the_lease_alone_decides(fresh: MakeSettings, tmp
         assert (await watch.end())[-1].task.attempt == 2
 
 
+@pytest.mark.long
 async def test_a_worker_that_stands_still_is_taken_for_lost_when_its_lease_ends(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ async def test_attempts_of_a_fork_server_that_was_killed_fail_and_run_again_in_i
         assert system.workers[0].running
 
 
+@pytest.mark.long
 async def test_an_attempt_whose_warden_was_killed_fails_alone_and_leaves_nothing(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ async def test_a_worker_that_stands_still_past_its_lease_has_no_processes_left_w
         await _works_on_and_wrote_nothing(zombie, client, run)
 
 
+@pytest.mark.long
 async def test_of_a_worker_that_stood_still_with_all_its_processes_none_goes_on(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ async def _works_on_and_wrote_nothing(zombie: ManagedProcess, client: Client, ru
     assert all(await asyncio.gather(*(each.result(timeout=20) for each in later)))
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_told_to_stop_leaves_no_process_behind(fresh: MakeSettings, tmp_path: Path) -> None:
     async with family(fresh, tmp_path / "pids", env={"MILEPOST_DRAIN": "0.2"}) as (system, _, run, pids):
         warden, fork_server, _ = _of(pids)

@@ -49,6 +49,7 @@ async def test_a_killed_workers_task_is_finished_by_another_and_its_watcher_sees
             assert after.at.seq - before.at.seq == 1 + after.merged, "a gap"
 
 
+@pytest.mark.long
 async def test_a_drained_workers_task_goes_on_elsewhere_and_burns_no_attempt(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ async def _flush(system: System) -> None:
     await redis.aclose()
 
 
+@pytest.mark.long
 async def test_a_watcher_gets_the_end_after_redis_was_restarted_empty(
     fresh: MakeSettings, stack: Stack, tmp_path: Path
 ) -> None:
@@ -176,6 +178,7 @@ async def _runs(client: Client, run: Run) -> None:
     await eventually(check, "a long task to run")
 
 
+@pytest.mark.long
 async def test_postgres_restarted_under_load_loses_nothing(fresh: MakeSettings, stack: Stack) -> None:
     async with running(await fresh(), workers=2) as system, system.client() as client:
         runs = [await client.submit("demo.count", {"to": 5, "delay": 0.1}) for _ in range(20)]
@@ -188,6 +191,7 @@ async def test_postgres_restarted_under_load_loses_nothing(fresh: MakeSettings, 
             assert (await run.refresh()).attempt == 1
 
 
+@pytest.mark.long
 async def test_a_worker_paused_past_its_lease_writes_nothing(fresh: MakeSettings, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     settings = await fresh()
