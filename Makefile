@@ -1,5 +1,5 @@
 # make demo            the main job, end to end, on real servers
-# make test            every test (CI's)
+# make test            the tests CI runs: all but the long fault tests
 # make dev             the same stack as demo, serving, with reload of task code
 # make check            format, lint, types, layers, contracts
 # make bench            the main job under load, with figures

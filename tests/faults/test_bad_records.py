@@ -63,6 +63,7 @@ async def test_unreadable_records_stop_nobody(stage: Stage) -> None:
         await scene.passes()
 
 
+@pytest.mark.long
 async def test_forged_records_start_end_and_stop_nothing(stage: Stage) -> None:
     """Well-formed, of tasks that do not exist, or with epochs, types and tenants that are not true."""
     async with stage() as scene, _producer(scene) as producer:

@@ -93,7 +93,7 @@ async def _frozen(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(_stalled, id="stalled"),
+        pytest.param(_stalled, id="stalled", marks=pytest.mark.long),
         pytest.param(_restarted, id="restarted", marks=pytest.mark.long),
         pytest.param(_cut, id="cut", marks=pytest.mark.long),
         pytest.param(_frozen, id="frozen", marks=pytest.mark.long),

@@ -43,6 +43,7 @@ async def _started_again(settings: Settings, run: Run, *, epoch: int, within_s: 
     return found[0]
 
 
+@pytest.mark.long
 async def test_a_killed_workers_tasks_run_again_within_three_seconds(fresh: MakeSettings, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     took: list[float] = []

@@ -112,6 +112,7 @@ async def test_an_attempt_whose_warden_was_killed_fails_alone_and_leaves_nothing
         await neighbour.cancel()
 
 
+@pytest.mark.long
 async def test_a_worker_that_stands_still_past_its_lease_has_no_processes_left_when_another_takes_over(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:
