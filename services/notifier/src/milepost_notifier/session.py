@@ -15,6 +15,7 @@ from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
 from milepost.runtime.auth import Principal
 from milepost_notifier.limits import Limits
+from milepost_notifier.listening import Listening
 from milepost_notifier.outbox import Outbox, Subscription
 from milepost_schemas.frames import CLIENT_FRAME, CloseCode, Hello, Ping, Pong, Sub, Unsub
 from milepost_schemas.position import Position
@@ -52,17 +53,6 @@ class Ignore(NamedTuple):
     """Nobody on this connection listens to the feed any more."""
 
 
-class Feed:
-    """One client's interest in all tasks of its tenant."""
-
-    __slots__ = ("live", "missed")
-
-    def __init__(self) -> None:
-        self.live = False
-        self.missed = False
-        """Changes were left out because the client is slow, and it does not know yet."""
-
-
 class Session:
     """One client from upgrade to close."""
 
@@ -91,7 +81,7 @@ class Session:
         self._joins = 0
         self._subs: dict[int, Subscription] = {}
         self._by_task: dict[UUID, list[Subscription]] = {}
-        self._feeds: dict[int, Feed] = {}
+        self._listening = Listening(self.outbox)
 
     # -- from the client
 
@@ -139,12 +129,12 @@ class Session:
         )
 
     def _subscribe(self, frame: Sub) -> None:
-        if frame.id in self._subs or frame.id in self._feeds:
+        if frame.id in self._subs or frame.id in self._listening:
             self._err(frame.id, *DUPLICATE)
-        elif len(self._subs) + len(self._feeds) >= self._limits.subs:
+        elif len(self._subs) + len(self._listening) >= self._limits.subs:
             self._err(frame.id, *TOO_MANY)
         elif frame.task is None:
-            self._feeds[frame.id] = Feed()
+            self._listening.add(frame.id)
             self.intents.append(Listen())
         else:
             sub = Subscription(frame.id, frame.task, frame.from_)
@@ -157,7 +147,7 @@ class Session:
         if (sub := self._subs.get(number)) is not None:
             self.outbox.forget(sub)
             self._remove(sub)
-        elif self._feeds.pop(number, None) is not None and not self._feeds:
+        elif self._listening.remove(number):
             self.intents.append(Ignore())
 
     # -- from Redis and Postgres
@@ -215,19 +205,11 @@ class Session:
 
     def feed_on(self, *, reset: bool) -> None:
         """Take that the tenant's feed is heard from now on; `reset`: that something of it was missed."""
-        for number, feed in self._feeds.items():
-            if reset or not feed.live:
-                self._say_live(number, feed, reset=reset and feed.live)
+        self._listening.on(reset=reset)
 
     def changes(self, changes: bytes, now: float) -> None:
         """Take what happened to tasks of the tenant: a JSON list."""
-        for number, feed in self._feeds.items():
-            if not feed.live:
-                continue
-            if feed.missed or self.lagging:
-                feed.missed = True
-            else:
-                self.outbox.put(b'{"t":"changes","id":%d,"changes":%b}' % (number, changes))
+        self._listening.changes(changes, lagging=self.lagging)
         self._weigh(now)
 
     # -- time
@@ -267,24 +249,17 @@ class Session:
     def _make_up(self, now: float) -> None:
         """Tell a client that was slow, and is not now, where things stand."""
         self.lagging = False
-        for number, feed in self._feeds.items():
-            if feed.missed:
-                self._say_live(number, feed, reset=True)
+        self._listening.make_up()
         for sub in self._subs.values():
             if sub.behind and sub.join == 0:
                 self._snap_at = now + self._limits.snap_every
                 sub.force = True
                 self._look(sub)
 
-    def _say_live(self, number: int, feed: Feed, *, reset: bool) -> None:
-        feed.live, feed.missed = True, False
-        self.outbox.put(b'{"t":"live","id":%d%b}' % (number, b',"reset":true' if reset else b""))
-
     def _remove_all(self) -> None:
         for sub in tuple(self._subs.values()):
             self._remove(sub)
-        if self._feeds:
-            self._feeds.clear()
+        if self._listening.clear():
             self.intents.append(Ignore())
 
     def _meet(self, sub: Subscription, event: LiveEvent, now: float) -> None:
