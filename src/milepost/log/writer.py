@@ -53,7 +53,8 @@ class Writer:
     So a record may arrive twice, and readers must tell copies apart. While `ready` is false, `write` refuses:
     callers then keep what only they hold, or drop what is just a hint. Hints for a topic that does not exist are
     dropped with a warning and hold up nobody else's: the name of a queue comes from outside. Records of one key go
-    to one partition, chosen by CRC-32; partitions added to a topic are seen by the next producer.
+    to one partition, chosen by CRC-32, but for hints, whose order means nothing: those of a moment go together, and
+    partitions take turns. Partitions added to a topic are seen by the next producer.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from milepost.errors import Unavailable
-from milepost.runtime.batching import GroupCommit
+from milepost.runtime.batching import BUSY, GroupCommit
 
 
 class Writer:
@@ -141,3 +141,20 @@ async def test_a_drain_ends_also_when_a_write_does_not() -> None:
     writer.go.set()
     assert await commit.drain()
     assert await call == 10
+
+
+async def test_after_a_write_of_many_the_next_gathers_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milepost.runtime.batching.REST_S", 0.5)
+    writer = Writer()
+    commit = GroupCommit(writer)
+    writer.go.clear()
+    many = [asyncio.ensure_future(commit(n)) for n in range(BUSY + 1)]
+    while not writer.batches:
+        await asyncio.sleep(0)
+    waiting = [asyncio.ensure_future(commit(10))]
+    await asyncio.sleep(0)
+    writer.go.set()
+    await asyncio.gather(*many)
+    waiting.append(asyncio.ensure_future(commit(11)))
+    assert await asyncio.gather(*waiting) == [100, 110]
+    assert writer.batches == [[0, 1, 2, 3], [10, 11]]

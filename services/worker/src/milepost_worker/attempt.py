@@ -96,6 +96,8 @@ class Attempt:
         """Why it was stopped from outside; None if it was not."""
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._finished: asyncio.Future[Any] | None = None
+        self.told_progress = False
+        """Whether the handler ever told progress; from then on it may hold some back."""
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
@@ -284,6 +286,7 @@ class Attempt:
             self._loop.call_soon_threadsafe(self._got_on, done, total, unit, message)
 
     def _got_on(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
+        self.told_progress = True
         self.trail.add_progress(done, total, unit, message)
         self._tell(self)
 

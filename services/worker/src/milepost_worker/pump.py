@@ -37,5 +37,4 @@ class Pump:
         attempt.context.flush()
         if attempt.trail.behind and now - attempt.running_since > TOGETHER_S:
             attempt.trail.flush()
-        # Whoever told of progress once may hold back some.
-        return attempt.trail.behind or attempt.trail.progress_json is not None
+        return attempt.trail.behind or attempt.told_progress

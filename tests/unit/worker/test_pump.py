@@ -1,0 +1,87 @@
+"""When attempts tell what happened to them."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from milepost import Context, task
+from milepost.store import Claimed
+from milepost.tasks.registry import registry
+from milepost_schemas import EventKind
+from milepost_worker.attempt import Attempt, Runners
+from milepost_worker.outcome import Succeeded
+from milepost_worker.pump import Pump
+from tests.conftest import eventually
+
+
+@pytest.fixture(autouse=True)
+def _clean_registry() -> Iterator[None]:
+    before = dict(registry._by_type)
+    yield
+    registry._by_type.clear()
+    registry._by_type.update(before)
+
+
+def attempt_of(type_: str, pump: Pump, told: list[EventKind]) -> Attempt:
+    """Return an attempt whose events are taken down."""
+    definition = registry.get(type_)
+    assert definition is not None
+    now = datetime.now(UTC)
+    claimed = Claimed(
+        id=UUID(int=1), tenant="default", type=type_, queue="default", priority=1, epoch=1, attempt=1, max_attempts=3,
+        timeout_s=None, payload="{}", labels="{}", key=None, parent_id=None, root_id=UUID(int=1), traceparent=None,
+        started_at=now, created_at=now,
+    )  # fmt: skip
+
+    def take(*event: Any) -> bool:
+        told.append(event[4])
+        return True
+
+    unused: Any = None
+    return Attempt(claimed, definition, Runners(unused, unused, unused), take, 1e12, pump.add)
+
+
+async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_got_to_it() -> None:
+    @task("x.short")
+    async def short(_ctx: Context) -> None:
+        """Return at once."""
+
+    pump, told = Pump(), list[EventKind]()
+    attempt = attempt_of("x.short", pump, told)
+    attempt.began -= 10.0  # claimed long ago, by a loop with much else to do
+    assert isinstance(await attempt.run(), Succeeded)
+    pump._pump(attempt, asyncio.get_running_loop().time() + 10.0)
+    assert told == []
+    assert attempt.trail.close()[1]["state"] == "running"  # it goes with the end
+
+
+async def test_a_start_and_progress_that_was_held_back_are_told_while_the_handler_runs() -> None:
+    go_on = asyncio.Event()
+
+    @task("x.long")
+    async def long(ctx: Context) -> None:
+        ctx.progress(float("nan"))  # cannot be shown, and must not hide what follows
+        await go_on.wait()
+        ctx.progress(1, 2)
+        await asyncio.Event().wait()
+
+    pump, told = Pump(), list[EventKind]()
+    attempt = attempt_of("x.long", pump, told)
+    pumping, running = asyncio.create_task(pump.run()), asyncio.create_task(attempt.run())
+
+    async def has(*kinds: EventKind) -> bool:
+        return told == list(kinds)
+
+    try:
+        await eventually(lambda: has(EventKind.STARTED), "the start to be told")
+        attempt.context._next_at = asyncio.get_running_loop().time() + 0.3  # so that what comes now is held back
+        go_on.set()
+        await eventually(lambda: has(EventKind.STARTED, EventKind.PROGRESS), "the progress held back to be told")
+    finally:
+        for each in (pumping, running):
+            each.cancel()
+        await asyncio.gather(pumping, running, return_exceptions=True)
