@@ -20,6 +20,8 @@ from milepost.store import Store, migrate, open_pool
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[1]
+START_S = 60.0
+"""Three seconds alone; half a minute has been seen beside a build on two cores."""
 
 
 WorkerEnv = Callable[[int], Mapping[str, str]]
@@ -107,7 +109,7 @@ class System:
             except (aiohttp.ClientError, OSError):
                 return False
 
-        await eventually(check, f"{url}/readyz; logs are in {self.settings.home / 'log'}:\n{self.logs()}", 30)
+        await eventually(check, f"{url}/readyz; logs are in {self.settings.home / 'log'}:\n{self.logs()}", START_S)
 
     async def has_workers(self, count: int) -> None:
         """Wait until so many workers announce themselves."""
@@ -116,7 +118,7 @@ class System:
             async with self.client() as client:
                 return len(await client.workers()) >= count
 
-        await eventually(check, f"{count} workers:\n{self.logs()}", 30)
+        await eventually(check, f"{count} workers:\n{self.logs()}", START_S)
 
     def client(self, stream: int = 0) -> Client:
         """Return a client; `stream` chooses the notifier for those that have one of their own."""

@@ -1,4 +1,4 @@
-"""Taking another member out of a consumer group."""
+"""Taking another process out of a consumer group."""
 
 import asyncio
 from typing import Any
@@ -14,10 +14,11 @@ from milepost.runtime.settings import Settings
 ANSWER_S = 5.0
 
 
-async def expel(settings: Settings, group: str, member: str) -> None:
-    """Leave `group` in the name of `member`, as it would have if it could; nothing happens if it has gone already.
+async def expel(settings: Settings, group: str, client_id: str) -> int:
+    """Leave `group` in the name of every member with this client id, as it would have if it could; return how many.
 
-    A member that lives all the same is told at its next heartbeat, and joins again. Raises KafkaError, TimeoutError.
+    Also of one that has asked to join and waits: the others wait for it as long as for one that joined. A member that
+    lives all the same is told at its next heartbeat, and joins again. Raises KafkaError, TimeoutError.
     """
     # A client of its own: on the connection of a consumer that joins, this would wait behind what it is to end.
     admin: Any = AIOKafkaAdminClient(**connection(settings))
@@ -25,10 +26,26 @@ async def expel(settings: Settings, group: str, member: str) -> None:
         async with asyncio.timeout(ANSWER_S):
             await admin.start()
             node = await admin.find_coordinator(group)
-            request = LeaveGroupRequest(group, member)
-            answer = await admin._send_request_to_node(node, request)  # noqa: SLF001 - there is no public call for it
-        error: type[KafkaError] = for_code(answer.error_code)
-        if answer.error_code and error is not UnknownMemberIdError:
-            raise error(f"could not take {member} out of {group}")
+            members = await _members(admin, node, group, client_id)
+            for member in members:
+                request = LeaveGroupRequest(group, member)
+                answer = await admin._send_request_to_node(node, request)  # noqa: SLF001 - there is no public call
+                if for_code(answer.error_code) is not UnknownMemberIdError:
+                    _check(answer.error_code, f"could not take {member} out of {group}")
     finally:
         await end(admin)
+    return len(members)
+
+
+async def _members(admin: Any, node: int, group: str, client_id: str) -> list[str]:
+    """Return the ids the group has for members with this client id."""
+    (described,) = await admin.describe_consumer_groups([group], node)
+    error_code, _, _, _, _, members = described.groups[0][:6]
+    _check(error_code, f"could not see who is in {group}")
+    return [member[0] for member in members if member[1] == client_id]
+
+
+def _check(error_code: int, what: str) -> None:
+    if error_code:
+        error: type[KafkaError] = for_code(error_code)
+        raise error(what)

@@ -55,7 +55,6 @@ class Reader:
         self._group = group
         self._from_end = from_end
         self._heartbeat_s = heartbeat_s
-        self._joining: Any = None
         self._consumer: Any = None
         self._asked_s = 0.0
         self._asked_at: float | None = None
@@ -85,7 +84,6 @@ class Reader:
         )
         watching: asyncio.Task[None] | None = None
         self._asked_s, self._asked_at, self._verdict = 0.0, None, None
-        self._joining = consumer
         try:
             async with asyncio.timeout(START_S):
                 await consumer.start()
@@ -95,7 +93,7 @@ class Reader:
             yield self
         finally:
             self.connected = False
-            self._consumer = self._joining = None
+            self._consumer = None
             self.lag = None
             if watching is not None:
                 watching.cancel()
@@ -201,12 +199,6 @@ class Reader:
                 await self._consumer.commit(offsets)
         except Exception as error:  # noqa: BLE001 - rebalance, broker away: the records come again, nothing is lost
             log.debug("offsets were not committed; the records will come again", error=repr(error))
-
-    @property
-    def member(self) -> str | None:
-        """Our id in the group, which also one that still waits to join may have; None: none."""
-        coordinator = getattr(self._joining, "_coordinator", None)
-        return getattr(coordinator, "member_id", None) or None
 
     @property
     def assigned(self) -> bool:

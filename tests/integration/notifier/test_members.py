@@ -22,11 +22,12 @@ class Other:
     def __init__(self, redis: Redis, name: str) -> None:
         self.expelled: list[str] = []
         self.out = asyncio.Event()
-        self.members = Members(redis, GROUP, lambda: name, self._expel)
+        self.members = Members(redis, GROUP, name, self._expel)
 
-    async def _expel(self, dead: str) -> None:
+    async def _expel(self, dead: str) -> int:
         self.expelled.append(dead)
         self.out.set()
+        return 1
 
 
 async def test_a_member_that_falls_silent_is_taken_out_once_by_one_that_lives(redis: Redis) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
+from uuid import uuid4
 
 from opentelemetry.trace import SpanKind
 
@@ -52,7 +53,9 @@ class Ingest:
         topics = Topics(settings.topic_prefix)
         self._topics = topics
         self.group = f"{settings.topic_prefix}-{GROUP}"
-        self._reader = Reader(settings, "milepost-notifier", [topics.events], group=self.group, heartbeat_s=HEARTBEAT_S)
+        self.member = f"milepost-notifier-{uuid4().hex}"
+        """The name of this process in the group: Kafka has it from before the join on, the others see it die."""
+        self._reader = Reader(settings, self.member, [topics.events], group=self.group, heartbeat_s=HEARTBEAT_S)
         self._snapshots = snapshots
         self._writer = writer
         self._traced = traced
@@ -67,11 +70,6 @@ class Ingest:
     def connected(self) -> bool:
         """Whether we are in the group, as far as we know."""
         return self._reader.connected and self._reader.assigned
-
-    @property
-    def member(self) -> str | None:
-        """Our id in the group; None while we have none."""
-        return self._reader.member
 
     @property
     def lag(self) -> int | None:

@@ -4,6 +4,9 @@ Kafka waits for the session time-out (10 s) of a member that was killed, also wh
 and watchers wait with it. A shorter time-out would cost rebalances whenever a broker is slow. So each member says every
 half second in Redis that it is alive, where its events go anyhow; one that was silent for some seconds is taken out of
 the group by any other. A member that was only slow joins again, and reads again what it had read: that changes nothing.
+
+What beats is a process, under a name that its consumers carry as their client id, and not an id that Kafka gave: one
+that dies while it joins, or before it could tell, holds up the group as well.
 """
 
 import asyncio
@@ -32,15 +35,12 @@ def to_expel(missing_before: set[str], missing_now: set[str], well_s: float) -> 
 class Members:
     """Beats for this process, and takes the dead out of the group."""
 
-    def __init__(
-        self, redis: Redis, group: str, member: Callable[[], str | None], expel: Callable[[str], Awaitable[None]]
-    ) -> None:
-        """`member` returns our id in the group, None while we have none; `expel` takes another out."""
+    def __init__(self, redis: Redis, group: str, member: str, expel: Callable[[str], Awaitable[int]]) -> None:
+        """`member` is our name; `expel` takes another out, and returns how many members of the group it was."""
         self._redis: Any = redis
         self._all = f"mp:members:{group}"
         self._member = member
         self._expel = expel
-        self._told: str | None = None
 
     async def run(self) -> None:
         """Beat and look until cancelled."""
@@ -61,26 +61,20 @@ class Members:
 
     async def leave(self) -> None:
         """Say that we are gone, so that nobody looks for us."""
-        if self._told is not None:
-            try:
-                await self._redis.srem(self._all, self._told)
-            except (RedisError, OSError):
-                log.debug("Redis is away; the others find out by themselves")
+        try:
+            await self._redis.srem(self._all, self._member)
+        except (RedisError, OSError):
+            log.debug("Redis is away; the others find out by themselves")
 
     async def _beat(self) -> set[str]:
         """Say that we are alive; return members that do not."""
-        member = self._member()
         pipe = self._redis.pipeline(transaction=False)
-        if self._told not in {None, member}:
-            pipe.srem(self._all, self._told)
-        if member is not None:
-            pipe.set(self._key(member), "", px=ALIVE_MS)
-            pipe.sadd(self._all, member)
-            pipe.expire(self._all, _KEPT_S)
+        pipe.set(self._key(self._member), "", px=ALIVE_MS)
+        pipe.sadd(self._all, self._member)
+        pipe.expire(self._all, _KEPT_S)
         pipe.smembers(self._all)
         answers = await pipe.execute()
-        self._told = member
-        others = sorted({name.decode() for name in answers[-1]} - {member})
+        others = sorted({name.decode() for name in answers[-1]} - {self._member})
         if not others:
             return set()
         alive = await self._redis.mget([self._key(other) for other in others])
@@ -88,12 +82,13 @@ class Members:
 
     async def _take_out(self, dead: str) -> None:
         try:
-            await self._expel(dead)
+            was = await self._expel(dead)
             await self._redis.srem(self._all, dead)
         except Exception as error:  # noqa: BLE001 - Kafka's own time-out does the same, later
             log.info("could not take a dead member out of the group; Kafka will", member=dead, error=repr(error))
         else:
-            log.warning("took a dead notifier out of the group; its events go on here", member=dead)
+            if was:
+                log.warning("took a dead notifier out of the group; its events go on here", member=dead)
 
     def _key(self, member: str) -> str:
         return f"{self._all}:{member}"

@@ -85,7 +85,7 @@ class Notifier:
     @asynccontextmanager
     async def _reading(self, ingest: Ingest) -> AsyncIterator[None]:
         """Keep the ingest running; at the end let it commit and leave its group, but not wait for a broker."""
-        members = Members(self._redis, ingest.group, lambda: ingest.member, self._expel)
+        members = Members(self._redis, ingest.group, ingest.member, self._expel)
         async with background(("ingest", ingest.run), ("ingest members", members.run)):
             try:
                 yield
@@ -93,9 +93,9 @@ class Notifier:
                 await ingest.stop(INGEST_STOP_S)
         await members.leave()
 
-    async def _expel(self, member: str) -> None:
+    async def _expel(self, member: str) -> int:
         assert self._ingest is not None  # noqa: S101 - nobody looks for members otherwise
-        await expel(self._settings, self._ingest.group, member)
+        return await expel(self._settings, self._ingest.group, member)
 
     async def _redis_check(self) -> tuple[bool, str]:
         try:
