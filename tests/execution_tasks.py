@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import mmap
 import os
 import signal
 import stat
@@ -142,6 +143,38 @@ def take_natively(_ctx: Context, payload: Where) -> None:
     libc.malloc.restype = ctypes.c_void_p
     got = libc.malloc(ctypes.c_size_t(payload.amount * 2**20))
     ctypes.memset(got or 0, 1, payload.amount * 2**20)
+
+
+@task("run.use_up_natively", isolation="process", memory="256MiB", max_attempts=1)
+def use_up_natively(_ctx: Context, payload: Where) -> None:
+    """Take memory in native code, none of it touched, until it is refused some; then end as such code does.
+
+    With an amount, only so many MiB.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    taken = 0
+    while (not payload.amount or taken < payload.amount) and libc.malloc(ctypes.c_size_t(2**20)):
+        taken += 1
+    os.abort()
+
+
+@task("run.bad_alloc", isolation="process", memory="256MiB", max_attempts=1)
+def bad_alloc(_ctx: Context) -> None:
+    """Ask C++ for more than there is, at once."""
+    new = ctypes.CDLL("libstdc++.so.6")["_Znwm"]
+    new.restype = ctypes.c_void_p
+    new(ctypes.c_size_t(2**40))
+
+
+@task("run.map_and_crash", isolation="process", memory="256MiB", max_attempts=1)
+def map_and_crash(_ctx: Context, payload: Where) -> None:
+    """Read a file of so many MiB by mapping it, and crash for another reason."""
+    with Path(payload.path).open("w+b") as file:
+        file.truncate(payload.amount * 2**20)
+        with mmap.mmap(file.fileno(), 0) as mapped:
+            assert not mapped[::4096].strip(b"\0")
+            ctypes.string_at(1)
 
 
 @task("run.segfault", isolation="process", max_attempts=1)

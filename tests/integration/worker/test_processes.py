@@ -1,6 +1,7 @@
 """Handlers in processes: what they do to themselves, their worker and its other tasks."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ async def error_of(run: Run) -> TaskError:
         ("run.take", {"amount": 2048}, "OutOfMemory", "more memory than the 256 MiB"),
         ("run.fill", {}, "OutOfMemory", "more memory than the 256 MiB"),
         ("run.take_natively", {"amount": 2048}, "Crashed", "SIGSEGV"),
+        ("run.use_up_natively", {}, "OutOfMemory", "of the 256 MiB its task may take"),
+        ("run.use_up_natively", {"amount": 100}, "Crashed", "SIGABRT"),
+        ("run.bad_alloc", {}, "OutOfMemory", "its last words were 'std::bad_alloc'"),
         ("run.segfault", {}, "Crashed", "SIGSEGV"),
         ("run.kill", {}, "Crashed", "SIGKILL"),
         ("run.spin", {}, "CpuLimit", "1 s of processor time"),
@@ -60,6 +64,27 @@ async def test_a_handler_that_goes_wrong_fails_its_own_attempt_with_the_reason_a
     gate.touch()
     for neighbour in neighbours:
         assert await neighbour.result(timeout=20) == {"attempt": 1}
+
+
+async def test_a_native_crash_tells_how_much_was_in_use_of_which_limit_and_what_to_do(client: Client) -> None:
+    """Also where nothing of it was ever touched, so that no peak of resident memory shows it."""
+    error = await error_of(await client.submit("run.use_up_natively", {}))
+    used = re.search(r"ended by SIGABRT with (\d+) MiB in use of the 256 MiB its task may take", error.message)
+    assert used is not None, error.message
+    assert 250 <= int(used[1]) <= 256
+    assert "Raise memory=" in error.message
+    assert error.traceback is not None
+    assert "in use_up_natively" in error.traceback
+
+
+async def test_files_that_a_crashed_process_had_mapped_are_not_taken_for_memory_it_ran_out_of(
+    client: Client, tmp_path: Path
+) -> None:
+    error = await error_of(await client.submit("run.map_and_crash", {"path": str(tmp_path / "file"), "amount": 300}))
+    assert error.type == "Crashed", error.message
+    peak = re.search(r"at its peak it held (\d+) MiB", error.message)
+    assert peak is not None, error.message
+    assert int(peak[1]) > 300
 
 
 async def test_a_crash_in_native_code_shows_the_line_it_happened_in(client: Client) -> None:

@@ -22,6 +22,7 @@ from milepost.tasks.definition import TaskDefinition
 from milepost.tasks.registry import registry
 from milepost_worker.execution.inline import encode_result
 from milepost_worker.execution.kernel import data_bytes, offer_to_the_oom_killer
+from milepost_worker.execution.postmortem import LESS, MORE
 from milepost_worker.execution.wire import BOUNDS, HEAD, Kind, frame, json_frame
 from milepost_worker.outcome import (
     MESSAGE_CHARS,
@@ -75,14 +76,17 @@ class _Worker:
         return bytes(parts)
 
 
-def serve(connection: socket.socket) -> None:
-    """Receive one job, run it, send its outcome. Ends itself when the worker is gone."""
+def serve(connection: socket.socket, faults: int) -> None:
+    """Receive one job, run it, send its outcome. Ends itself when the worker is gone.
+
+    Into the descriptor `faults` goes what there is to say when a signal ends this process.
+    """
     worker = _Worker(connection)
     received = worker.receive()
     if received is None:
         return
     job = orjson.loads(received[1])
-    _prepare()
+    _prepare(faults)
     definition = registry.get(job["type"])
     if definition is None:
         worker.send(_as_frame(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
@@ -110,11 +114,10 @@ def serve(connection: socket.socket) -> None:
             stream.flush()
 
 
-def _prepare() -> None:
+def _prepare(faults: int) -> None:
     offer_to_the_oom_killer()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # To the descriptor and not to `sys.stderr`, which a handler may replace.
-    faulthandler.enable(2, all_threads=False)
+    faulthandler.enable(faults, all_threads=False)
     signal.signal(signal.SIGTERM, _terminated)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -214,9 +217,8 @@ def _out_of_memory(limit: int | None, said: str) -> Failed:
     bound = "this machine has" if limit is None else f"the {limit // _MIB} MiB its task may take"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     detail = f" ({clean(said, 200)})" if said else ""
-    return ended(
-        "OutOfMemory", f"The handler wanted more memory than {bound}{detail}; at its peak the process held {peak} MiB."
-    )
+    held = f"at its peak the process held {peak} MiB. {LESS if limit is None else MORE}"
+    return ended("OutOfMemory", f"The handler wanted more memory than {bound}{detail}; {held}")
 
 
 def _progress(done: Any, total: Any, unit: Any, message: Any) -> bytes:

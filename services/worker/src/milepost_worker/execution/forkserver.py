@@ -22,7 +22,7 @@ from milepost.tasks.registry import load
 from milepost_worker.execution import child, warden
 from milepost_worker.execution.board import LeaseBoard
 from milepost_worker.execution.kernel import adopt_orphans, die_with, end_descendants
-from milepost_worker.execution.wire import LOST, NOTICE, REQUEST, Notice, Request, Why
+from milepost_worker.execution.wire import LOST, NO_PROCESS, NOTICE, REQUEST, Notice, Request
 
 
 class ForkServer:
@@ -50,7 +50,7 @@ class ForkServer:
         selector = selectors.DefaultSelector()
         for source in (self._control, self._wake_read, self._report_read):
             selector.register(source, selectors.EVENT_READ)
-        self._notify(NOTICE.pack(Notice.READY, 0, 0, 0, 0, 0))
+        self._notify(NOTICE.pack(Notice.READY, 0, *LOST))
         try:
             while True:
                 for key, _ in selector.select():
@@ -86,7 +86,7 @@ class ForkServer:
             pid = os.fork()
         except OSError:
             # No process or memory left: that attempt fails, the others go on.
-            self._notify(NOTICE.pack(Notice.EXITED, run, 1, 0, 0, Why.NO_PROCESS))
+            self._notify(NOTICE.pack(Notice.EXITED, run, *NO_PROCESS))
         else:
             if pid == 0:
                 try:
@@ -108,15 +108,15 @@ class ForkServer:
         for end in (self._wake_read, self._wake_write, self._report_read):
             os.close(end)
         handler = partial(self._become_handler, connection, output)
-        warden.Warden(run, place, self._board, self._report_write, (connection, output)).watch(us, handler)
+        warden.Warden(run, place, self._board, self._report_write, connection, output).watch(us, handler)
 
-    def _become_handler(self, connection: int, output: int) -> None:
+    def _become_handler(self, connection: int, output: int, faults: int) -> None:
         os.close(self._report_write)
         self._board.close()
         for number in (1, 2):
             os.dup2(output, number)
         os.close(output)
-        child.serve(socket.socket(fileno=connection))
+        child.serve(socket.socket(fileno=connection), faults)
 
     def _relay(self) -> None:
         """Hand on what wardens reported."""

@@ -51,10 +51,10 @@ def oom_kills() -> int | None:
         return None
 
 
-def data_bytes() -> int:
-    """Return how much of what RLIMIT_DATA bounds this process has now; 0 where the kernel does not say."""
+def data_bytes(pid: int | None = None) -> int:
+    """Return how much of what RLIMIT_DATA bounds a process (this one) has now; 0 if it is gone, or nobody says."""
     with suppress(OSError, ValueError, IndexError):
-        pages = int((_PROC / "self" / "statm").read_text(encoding="ascii").split()[5])
+        pages = int((_PROC / str(pid or "self") / "statm").read_text(encoding="ascii").split()[5])
         return pages * os.sysconf("SC_PAGE_SIZE")
     return 0
 

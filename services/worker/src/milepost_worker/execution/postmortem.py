@@ -1,5 +1,6 @@
 """What to say of an attempt whose process ended without an outcome: pure."""
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,12 @@ _NATIVE: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signa
 _FAULT: Final = "Fatal Python error: "
 """How the fault handler begins what it writes when a signal ends the interpreter."""
 _NEAR: Final = 0.8
+"""Of a limit: who had so much of it was probably refused more."""
+_REFUSED: Final = re.compile(r"std::bad_alloc|memory allocation of \d{1,20} bytes failed")
+"""What the runtimes of C++ and Rust say when they end a process because it was refused memory."""
+_LAST_WORDS_CHARS: Final = 4_000
+MORE: Final = "Raise memory= of the task, or have it hold less at once."
+LESS: Final = "Have it hold less at once, or run it where there is more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ def postmortem(ending: Ending, limits: Limits, output: str = "", *, oom_killed: 
         case Why.ASKED:
             return ended("Stopped", "The worker ended the handler's process.")
         case Why.ITSELF:
-            failed = _by_itself(ending, limits, oom_killed=oom_killed)
+            failed = _by_itself(ending, limits, output, oom_killed=oom_killed)
     at = output.rfind(_FAULT)
     if at < 0:
         return failed
@@ -48,7 +55,7 @@ def postmortem(ending: Ending, limits: Limits, output: str = "", *, oom_killed: 
     return Failed(failed.error.model_copy(update={"traceback": traceback}))
 
 
-def _by_itself(ending: Ending, limits: Limits, *, oom_killed: bool) -> Failed:
+def _by_itself(ending: Ending, limits: Limits, output: str, *, oom_killed: bool) -> Failed:
     peak = _peak(ending, limits)
     if ending.status >= 0:
         return ended("Crashed", f"The handler's process exited with status {ending.status} without a result; {peak}.")
@@ -61,16 +68,39 @@ def _by_itself(ending: Ending, limits: Limits, *, oom_killed: bool) -> Failed:
     name = _name(number)
     if number == signal.SIGKILL and oom_killed:
         why = "the kernel did so, because the machine or its container was out of memory"
-        return ended("OutOfMemory", f"The handler's process was ended by {name}: {why}; {peak}.")
+        advice = "Give it more, run fewer such tasks at once, or bound them with memory=."
+        return ended("OutOfMemory", f"The handler's process was ended by {name}: {why}; {peak}. {advice}")
     if number == signal.SIGKILL:
         return ended("Crashed", f"The handler's process was ended by {name}, not by Milepost; {peak}.")
-    if number in _NATIVE and limits.memory is not None:
-        near = ending.peak_kib * 1024 >= _NEAR * limits.memory
-        hint = "native code that is refused memory often ends like this"
-        return ended(
-            "OutOfMemory" if near else "Crashed", f"The handler's process was ended by {name} ({hint}); {peak}."
-        )
+    if number in _NATIVE:
+        return _crash(ending, name, limits.memory, output)
     return ended("Crashed", f"The handler's process was ended by {name}; {peak}.")
+
+
+def _crash(ending: Ending, name: str, limit: int | None, output: str) -> Failed:
+    """Tell a crash from one that followed a refused allocation, as far as that can be told.
+
+    Nobody sees the refusal itself. What the process had when the signal came is what its limit bounds; where nobody saw
+    that, the peak of resident memory stands for it.
+    """
+    words = _REFUSED.search(output[-_LAST_WORDS_CHARS:])
+    said = f"its last words were {words[0]!r}" if words else ""
+    peak = f"at its peak it held {ending.peak_kib // 1024} MiB"
+    if limit is None:
+        first = f"The handler's process was ended by {name}; {peak}"
+        if not said:
+            return ended("Crashed", f"{first}.")
+        return ended("OutOfMemory", f"{first}; {said}: this machine refused it more memory. {LESS}")
+    had = ending.data_kib * 1024 or ending.peak_kib * 1024
+    used = f"with {had // _MIB} MiB in use of the {limit // _MIB} MiB its task may take"
+    first = f"The handler's process was ended by {name} {used}; {peak}"
+    if said:
+        return ended("OutOfMemory", f"{first}; {said}: it ran out of memory. {MORE}")
+    if had >= _NEAR * limit:
+        why = "it probably ran out of memory, as native code that is refused some often ends like this"
+        return ended("OutOfMemory", f"{first}: {why}. {MORE}")
+    why = "Native code that is refused memory ends like this; if it asked for more than was left at once, raise memory="
+    return ended("Crashed", f"{first}. {why}.")
 
 
 def _peak(ending: Ending, limits: Limits) -> str:

@@ -187,13 +187,15 @@ class Processes:
         began = asyncio.get_running_loop().time()
         with suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                notice, run, status, peak_kib, cpu_ms, why = NOTICE.unpack(await reader.readexactly(NOTICE.size))
+                notice, run, status, peak_kib, cpu_ms, why, data_kib = NOTICE.unpack(
+                    await reader.readexactly(NOTICE.size)
+                )
                 if notice == Notice.READY:
                     took = round(asyncio.get_running_loop().time() - began, 3)
                     log.info("fork server ready", pid=pid, seconds=took)
                     self._ready.set()
                 elif run in self._jobs:
-                    self._jobs[run].exited(Ending(status, peak_kib, cpu_ms, Why(why)))
+                    self._jobs[run].exited(Ending(status, peak_kib, cpu_ms, Why(why), data_kib))
         log.warning("the fork server is gone; attempts in its processes fail, another is started", pid=pid)
 
     async def _bury(self, server: asyncio.subprocess.Process) -> None:

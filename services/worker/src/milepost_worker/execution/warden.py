@@ -16,8 +16,9 @@ from contextlib import suppress
 from typing import NoReturn
 
 from milepost_worker.execution.board import LeaseBoard
+from milepost_worker.execution.faults import Faults
 from milepost_worker.execution.kernel import adopt_orphans, die_with, end_descendants
-from milepost_worker.execution.wire import NOTICE, Notice, Why
+from milepost_worker.execution.wire import NO_PROCESS, NOTICE, Ending, Notice, Why
 
 TERMINATE = signal.SIGTERM
 """Sent to a warden: ask the handler's process group to end by SIGTERM, kill it after KILL_AFTER_S."""
@@ -29,20 +30,25 @@ SIGNALS = frozenset({signal.SIGCHLD, TERMINATE, KILL})
 
 
 class Warden:
-    """Watches one run. `report` is the pipe to the fork server, `theirs` are descriptors of the handler's process."""
+    """Watches one run.
 
-    def __init__(self, run: int, place: int, board: LeaseBoard, report: int, theirs: tuple[int, ...]) -> None:
+    `report` is the pipe to the fork server, `connection` and `output` are descriptors of the handler's process.
+    """
+
+    def __init__(self, run: int, place: int, board: LeaseBoard, report: int, connection: int, output: int) -> None:
         self._run = run
         self._place = place
         self._board = board
         self._report = report
-        self._theirs = theirs
+        self._connection = connection
+        self._output = output
+        self._faults = Faults()
         self._why = Why.ITSELF
         self._pid = 0
         self._kill_at: float | None = None
 
-    def watch(self, fork_server: int, handler: Callable[[], None]) -> NoReturn:
-        """Run `handler` in a child of this process and watch over it to its end."""
+    def watch(self, fork_server: int, handler: Callable[[int], None]) -> NoReturn:
+        """Run `handler` in a child of this process and watch over it to its end; see Faults for what it is given."""
         gc.disable()
         os.setsid()
         adopt_orphans()
@@ -57,15 +63,15 @@ class Warden:
         try:
             self._pid = self._fork(handler)
         except OSError:
-            self._tell(1, 0, 0, Why.NO_PROCESS)
+            self._tell(NO_PROCESS)
             os._exit(1)
-        for fd in self._theirs:
-            os.close(fd)
+        os.close(self._connection)
+        self._faults.for_warden()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._loop(wakeups)
         os._exit(0)
 
-    def _fork(self, handler: Callable[[], None]) -> int:
+    def _fork(self, handler: Callable[[int], None]) -> int:
         warden = os.getpid()
         pid = os.fork()
         if pid:
@@ -78,7 +84,7 @@ class Warden:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.setsid()
             if die_with(warden, signal.SIGKILL):
-                handler()
+                handler(self._faults.for_handler())
                 status = 0
         except BaseException:  # noqa: BLE001 - nothing may go on as a second warden
             traceback.print_exc()
@@ -96,7 +102,10 @@ class Warden:
                 if now >= self._kill_at:
                     self._kill(Why.ASKED)
                 left = min(left, max(self._kill_at - now, 0.001))
-            select.select([wakeups], [], [], left)
+            heard: list[int | Faults] = [wakeups, self._faults] if self._faults.open else [wakeups]
+            if self._faults in select.select(heard, [], [], left)[0]:
+                self._faults.look(self._pid)
+                self._faults.hear()
             with suppress(BlockingIOError):
                 self._heed(os.read(wakeups, 4096))
             if self._reap():
@@ -130,10 +139,13 @@ class Warden:
                 return False
             if pid == self._pid:
                 end_descendants()
+                self._faults.hear()
+                self._faults.hand_on(self._output)
                 cpu_ms = int((usage.ru_utime + usage.ru_stime) * 1000)
-                self._tell(os.waitstatus_to_exitcode(status), usage.ru_maxrss, cpu_ms, self._why)
+                exited = os.waitstatus_to_exitcode(status)
+                self._tell(Ending(exited, usage.ru_maxrss, cpu_ms, self._why, self._faults.data // 1024))
                 return True
 
-    def _tell(self, status: int, peak_kib: int, cpu_ms: int, why: Why) -> None:
+    def _tell(self, ending: Ending) -> None:
         with suppress(OSError):
-            os.write(self._report, NOTICE.pack(Notice.EXITED, self._run, status, peak_kib, cpu_ms, why))
+            os.write(self._report, NOTICE.pack(Notice.EXITED, self._run, *ending))

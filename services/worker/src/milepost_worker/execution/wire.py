@@ -18,8 +18,8 @@ from milepost_worker.execution.job import RESULT_BYTES
 REQUEST: Final = struct.Struct("!BQI")
 """Worker to fork server: (Request, number of the run, its place on the lease board). START carries two descriptors
 beside it: the child's connection and where its output goes."""
-NOTICE: Final = struct.Struct("!BQqqqB")
-"""Fork server to worker: (Notice, number of the run, exit status, peak memory in KiB, processor time in ms, Why).
+NOTICE: Final = struct.Struct("!BQqqqBq")
+"""Fork server to worker: (Notice, number of the run, and an Ending).
 From a warden to the fork server the same; shorter than PIPE_BUF, so that many may write to one pipe."""
 HEAD: Final = struct.Struct("!2sBII")
 """Of a frame: (mark, Kind, length and CRC-32 of what follows)."""
@@ -55,15 +55,18 @@ class Why(IntEnum):
 
 
 class Ending(NamedTuple):
-    """How a run's process ended: exit status (negative: the signal), peak memory, processor time."""
+    """How a run's process ended: exit status (negative: the signal), peak of resident memory, processor time."""
 
     status: int
     peak_kib: int
     cpu_ms: int
     why: Why
+    data_kib: int = 0
+    """What it had, of what its memory limit bounds, when a signal ended it; 0 if nobody saw."""
 
 
 LOST: Final = Ending(0, 0, 0, Why.LOST)
+NO_PROCESS: Final = Ending(1, 0, 0, Why.NO_PROCESS)
 
 
 class Kind(IntEnum):
