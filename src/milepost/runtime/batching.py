@@ -44,21 +44,28 @@ class GroupCommit(Generic[T, R]):
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """That of the first item: to ask for the running one each time costs a system call."""
 
     async def __call__(self, item: T) -> R:
         """Write `item` with whoever else is waiting and return its own result; raises what the write raised.
 
         Raises Unavailable at once when too many wait.
         """
+        return await self.put(item)
+
+    def put(self, item: T) -> asyncio.Future[R]:
+        """Let `item` be written, and return what will hold its result. Raises Unavailable when too many wait."""
         if len(self._waiting) >= WAITING_MOST:
             raise Unavailable(f"{WAITING_MOST:,} writes wait already. Nothing was stored; try again in a moment.")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[R] = loop.create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = self._loop.create_future()
         self._waiting.append((item, future))
         if not self._scheduled and self._free:
             self._scheduled = True
-            loop.call_soon(self._begin)
-        return await future
+            self._loop.call_soon(self._begin)
+        return future
 
     async def drain(self, within_s: float = DRAIN_S) -> bool:
         """Wait until everything handed in is written or has failed; False if `within_s` seconds were too few."""

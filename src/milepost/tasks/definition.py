@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
@@ -46,11 +46,12 @@ class TaskDefinition:
     cpu_s: int | None = None
     total_timeout_s: float | None = None
     retry: RetryPolicy | None = None
+    asynchronous: bool = field(init=False)
+    """Whether the handler is a coroutine function; others run in threads."""
 
-    @property
-    def asynchronous(self) -> bool:
-        """Whether the handler is a coroutine function; others run in threads."""
-        return inspect.iscoroutinefunction(self.handler)
+    def __post_init__(self) -> None:
+        """Look at the handler once: each attempt asks."""
+        object.__setattr__(self, "asynchronous", inspect.iscoroutinefunction(self.handler))
 
     def arguments(self, context: Context, payload: Any) -> tuple[Any, ...]:
         """Return what the handler is called with."""

@@ -10,7 +10,7 @@ import pytest
 from milepost import Context, task
 from milepost.tasks.definition import TaskDefinition
 from milepost.tasks.registry import registry
-from milepost_worker.execution.inline import CoroutineJob, ThreadJob
+from milepost_worker.execution.inline import ThreadJob, call
 from milepost_worker.outcome import Failed, Succeeded
 from milepost_worker.running import Running
 
@@ -39,7 +39,7 @@ async def test_sys_exit_ends_the_attempt_and_nothing_else() -> None:
         sys.exit(3)
 
     for outcome in (
-        await CoroutineJob(_definition("x.exit"), (None,)).finished,
+        await call(_definition("x.exit"), (None,)),
         await ThreadJob(_definition("x.exit_thread"), (None,)).finished,
     ):
         assert isinstance(outcome, Failed)

@@ -12,8 +12,8 @@ from milepost import Context, task
 from milepost.store import Claimed
 from milepost.tasks.registry import registry
 from milepost_schemas import EventKind
-from milepost_worker.attempt import Attempt, Runners
-from milepost_worker.outcome import Succeeded
+from milepost_worker.attempt import Attempt, Runners, StopReason
+from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
 from tests.conftest import eventually
 
@@ -53,7 +53,9 @@ async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_g
     pump, told = Pump(), list[EventKind]()
     attempt = attempt_of("x.short", pump, told)
     attempt.began -= 10.0  # claimed long ago, by a loop with much else to do
-    assert isinstance(await attempt.run(), Succeeded)
+    over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    assert isinstance(await over, Succeeded)
     pump._pump(attempt, asyncio.get_running_loop().time() + 10.0)
     assert told == []
     assert attempt.trail.close()[1]["state"] == "running"  # it goes with the end
@@ -71,7 +73,9 @@ async def test_a_start_and_progress_that_was_held_back_are_told_while_the_handle
 
     pump, told = Pump(), list[EventKind]()
     attempt = attempt_of("x.long", pump, told)
-    pumping, running = asyncio.create_task(pump.run()), asyncio.create_task(attempt.run())
+    over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    pumping = asyncio.create_task(pump.run())
 
     async def has(*kinds: EventKind) -> bool:
         return told == list(kinds)
@@ -82,6 +86,7 @@ async def test_a_start_and_progress_that_was_held_back_are_told_while_the_handle
         go_on.set()
         await eventually(lambda: has(EventKind.STARTED, EventKind.PROGRESS), "the progress held back to be told")
     finally:
-        for each in (pumping, running):
-            each.cancel()
-        await asyncio.gather(pumping, running, return_exceptions=True)
+        attempt.stop(StopReason.RELEASED)
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+    assert await over == Dropped()

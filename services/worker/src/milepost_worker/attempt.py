@@ -4,6 +4,9 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context as LogContext
+from contextvars import copy_context
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -19,12 +22,21 @@ from milepost.store.view import claimed_view
 from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
 from milepost_schemas import EventKind
-from milepost_worker.execution.inline import CoroutineJob, ThreadJob
+from milepost_worker.execution.inline import ThreadJob, call
 from milepost_worker.execution.job import Job, Progress
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.execution.postmortem import Limits
 from milepost_worker.execution.processes import Kept
-from milepost_worker.outcome import TOTAL_TIMEOUT, Dropped, Outcome, Stopped, Succeeded, ended, refused_payload
+from milepost_worker.outcome import (
+    TOTAL_TIMEOUT,
+    Dropped,
+    Failed,
+    Outcome,
+    Stopped,
+    Succeeded,
+    ended,
+    refused_payload,
+)
 from milepost_worker.trail import EventSink, Trail
 
 log = get_logger("milepost.worker.attempt")
@@ -35,6 +47,8 @@ GRACE_S = 5.0
 
 END_S = 2.0
 """For a process to end: SIGTERM, and SIGKILL a second later."""
+
+_NO_SPAN: AbstractContextManager[Any] = nullcontext()
 
 
 class StopReason(Enum):
@@ -88,14 +102,19 @@ class Attempt:
         """When it began, by a clock that other threads can read; `began` is by the loop's."""
         self.given_up = False
         """Whether the keeper left the task to the sweep: it is not renewed any more."""
-        self._task: asyncio.Task[Any] | None = None
+        self._context: LogContext | None = None
+        self._task: asyncio.Task[Succeeded | Failed] | None = None
         self._job: Job | None = None
+        """What runs the handler outside the loop, once it was started; None for one on the loop."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._winding_up: asyncio.Task[None] | None = None
+        self._ended: Callable[[Attempt, Outcome], None] | None = None
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
+        self.refused = False
+        """Whether Postgres would not take the outcome."""
         self.reason: StopReason | None = None
         """Why it was stopped from outside; None if it was not."""
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        self._finished: asyncio.Future[Any] | None = None
         self.told_progress = False
         """Whether the handler ever told progress; from then on it may hold some back."""
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
@@ -127,7 +146,7 @@ class Attempt:
     @property
     def ending(self) -> bool:
         """Whether the handler has ended: what is there to tell goes with that."""
-        return self.settling or (self._finished is not None and self._finished.done())
+        return self.settling or (self._task is not None and self._task.done())
 
     @property
     def timeout_s(self) -> float | None:
@@ -152,8 +171,7 @@ class Attempt:
 
     def runs_in(self, task: asyncio.Task[Any]) -> bool:
         """Whether an asyncio task is this attempt's; may be asked from any thread."""
-        job = self._job
-        return task is self._task or (job is not None and job.finished is task) or _context_of(task) == self.id
+        return task is self._task or _context_of(task) == self.id
 
     def stop(self, reason: StopReason) -> None:
         """Ask the handler to end; the first reason counts."""
@@ -164,18 +182,37 @@ class Attempt:
             self.trail.add(EventKind.CANCELLING, {})
             self._tell(self)
         self.context.cancel()
-        self._wake()
+        self._wind_up()
 
-    async def run(self) -> Outcome:
-        """Run the handler to an outcome. Never raises for what a handler does."""
-        at_work(self.id, self.context.trace_id)
-        self._task = asyncio.current_task()
+    def start(self, ended: Callable[["Attempt", Outcome], None]) -> None:
+        """Start the handler; `ended` is called once, on the loop, whatever a handler does."""
+        self._ended = ended
+        # All that happens to it happens in one context, so that every line of the log names the task.
+        context = self._context = copy_context()
+        context.run(at_work, self.id, self.context.trace_id)
+        self._task = task = self._loop.create_task(self._run(), context=context)
+        task.add_done_callback(self._handler_ended, context=context)
+        ends_at = self._ends_at()
+        if ends_at is not None:
+            self._timer = self._loop.call_at(ends_at, self._wind_up)
+        if self.reason is not None:
+            self._wind_up()
+
+    async def _run(self) -> Succeeded | Failed:
+        # In one asyncio task with the handler, for one on the loop: a second one costs more than a short handler does.
         try:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:
             return refused_payload(error)
+        with self._span():
+            if self.on_the_loop:
+                self._begin()
+                return await call(self.definition, self.definition.arguments(self.context, payload))
+            return await self._apart(payload)
+
+    def _span(self) -> AbstractContextManager[Any]:
         if not tracing_on():
-            return await self._handle(payload)
+            return _NO_SPAN
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
@@ -184,13 +221,20 @@ class Attempt:
             "milepost.task.type": self.claimed.type,
             "milepost.task.attempt": self.claimed.attempt,
         }
-        with span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes):
-            return await self._handle(payload)
+        return span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes)
 
-    async def _handle(self, payload: object) -> Outcome:
-        apart = self.definition.isolation == "process"
-        self._job = await self._start_process() if apart else self._start_here(payload)
-        return await self._supervise(self._job)
+    async def _apart(self, payload: object) -> Succeeded | Failed:
+        if self.definition.isolation == "process":
+            job = await self._start_process()
+        else:
+            self._begin()
+            job = self._runners.thread(self.definition, self.definition.arguments(self.context, payload))
+        self._job = job
+        if self._winding_up is not None:  # it was stopped while it was being started
+            job.ask_to_stop()
+        if self.settling:
+            job.end()
+        return await job.finished
 
     async def _start_process(self) -> Job:
         c = self.claimed
@@ -210,13 +254,6 @@ class Attempt:
         limits = Limits(self.definition.memory, self.definition.cpu_s)
         return await self._runners.process(job, limits, self._progress, self._lease_until, self._kept_by)
 
-    def _start_here(self, payload: object) -> Job:
-        arguments = self.definition.arguments(self.context, payload)
-        if self.definition.asynchronous:
-            return CoroutineJob(self.definition, arguments, self._begin)
-        self._begin()
-        return self._runners.thread(self.definition, arguments)
-
     def _begin(self) -> None:
         """Note that the handler begins: from here its start is told, unless its end comes at once."""
         self.running_since = self._loop.time()
@@ -226,35 +263,58 @@ class Attempt:
         self._keep_until = keep
         keep(self._lease_until)  # it may have been renewed meanwhile
 
-    async def _supervise(self, job: Job) -> Outcome:
-        finished = self._finished = job.finished
-        # One future for all three ways this can end: asyncio.wait costs more than a short handler does.
-        finished.add_done_callback(self._wake)
-        ends_at = self._ends_at()
-        timer = None if ends_at is None else self._loop.call_at(ends_at, self._wake)
-        await self._over
-        if timer is not None:
-            timer.cancel()
-        if finished.done() and self.reason is None:
-            self._flush_last()
-            return finished.result()
-        self.context.cancel()
-        job.ask_to_stop()
-        await asyncio.wait({finished}, timeout=GRACE_S)
-        if not finished.done():
-            job.end()
-            await asyncio.wait({finished}, timeout=END_S)
-        if not finished.done():
-            self._runners.leftovers.add(self.definition, finished)
+    def _handler_ended(self, task: "asyncio.Task[Succeeded | Failed]") -> None:
+        if self._winding_up is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._end(_outcome_of(task))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Hand the outcome on. What the attempt holds on to is let go, so that nothing of it hangs in a cycle."""
         self._flush_last()
+        self.settling = True
+        ended, self._ended, self._timer, self._job = self._ended, None, None, None
+        if ended is not None:
+            ended(self, outcome)
+
+    def _wind_up(self) -> None:
+        """Stop the handler, unless it has ended or is being stopped already."""
+        if self._task is not None and self._winding_up is None and not self.settling:
+            self._winding_up = self._loop.create_task(self._stop(), context=self._context)
+
+    async def _stop(self) -> None:
+        """Ask the handler to end, then end it; what cannot be ended is left behind. Bounded."""
+        task = self._task
+        assert task is not None  # noqa: S101 - it is made before anything can be stopped
+        self.context.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ask(task, end=False)
+        await asyncio.wait({task}, timeout=GRACE_S)
+        if not task.done():
+            self._ask(task, end=True)
+            await asyncio.wait({task}, timeout=END_S)
+        if not task.done():
+            self._runners.leftovers.add(self.definition, task)
+        self._end(self._stopped(task))
+
+    def _ask(self, task: "asyncio.Task[Any]", *, end: bool) -> None:
+        """Ask the handler to stop, or `end` it; all that can be done to a coroutine is to cancel it."""
+        if self.on_the_loop:
+            task.cancel()
+        elif self._job is not None:
+            self._job.end() if end else self._job.ask_to_stop()
+
+    def _stopped(self, task: "asyncio.Task[Succeeded | Failed]") -> Outcome:
         match self.reason:
             case None:
                 return self._too_late()
             case StopReason.CANCELLED:
                 return Stopped()
-            case StopReason.RELEASED if finished.done() and not finished.cancelled():
-                # It came to its end after all: better than running it again.
-                outcome = finished.result()
+            case StopReason.RELEASED if task.done():
+                # It may have come to its end after all: better than running it again.
+                outcome = _outcome_of(task)
                 return outcome if isinstance(outcome, Succeeded) else Dropped()
         return Dropped()
 
@@ -275,10 +335,6 @@ class Attempt:
         """Put the last progress into the trail now: what a thread hands over comes a turn of the loop too late."""
         self.context.flush_to(self.trail.add_progress)
 
-    def _wake(self, _: object = None) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
-
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         if self.definition.isolation == "process" or self.definition.asynchronous:
             self._got_on(done, total, unit, message)
@@ -289,6 +345,17 @@ class Attempt:
         self.told_progress = True
         self.trail.add_progress(done, total, unit, message)
         self._tell(self)
+
+
+def _outcome_of(task: "asyncio.Task[Succeeded | Failed]") -> Succeeded | Failed:
+    """Return how a handler ended; that it could not be run is our fault, and is logged."""
+    if task.cancelled():
+        return ended("Cancelled", "The handler was cancelled.")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    log.error("the attempt could not be run", exc_info=error)
+    return ended("CannotRun", f"The worker could not run the handler: {error!r}")
 
 
 def _context_of(task: asyncio.Task[Any]) -> UUID | None:

@@ -25,7 +25,7 @@ from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.keeper import Keeper
 from milepost_worker.leases import Leases
-from milepost_worker.outcome import Dropped, Outcome, ended
+from milepost_worker.outcome import Dropped, Outcome
 from milepost_worker.passes import Passes
 from milepost_worker.pump import Pump
 from milepost_worker.running import Running
@@ -61,7 +61,7 @@ class Worker:
         self._processes = Processes(modules, warm=any(each.isolation == "process" for each in registry))
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._pump = Pump()
-        self._settler = Settler(store, self._announcer, settings)
+        self._settler = Settler(store, self._announcer, settings, self._settled)
         self._passes = Passes(store, self._announcer, self._writer)
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
@@ -72,7 +72,9 @@ class Worker:
             {"postgres": Dependency(self._postgres_check, _WITHOUT_POSTGRES)},
             {"kafka": Dependency(self._kafka_check, _WITHOUT_KAFKA)},
         )
-        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._open: set[Attempt] = set()
+        """What is not settled, also what was lost to somebody else: `_running` shows one attempt a task."""
+        self._all_settled = asyncio.Event()
         self._giving_back = False
 
     async def run(self, shutdown: Shutdown) -> None:
@@ -128,34 +130,22 @@ class Worker:
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
-            self._tasks[attempt] = asyncio.create_task(self._work(attempt))
+            self._open.add(attempt)
+            attempt.start(self._ended)
 
-    async def _work(self, attempt: Attempt) -> None:
-        try:
-            try:
-                outcome = await attempt.run()
-            except Exception as error:
-                log.exception("the attempt could not be run")
-                outcome = ended("CannotRun", f"The worker could not run the handler: {error!r}")
-            attempt.settling = True
-            await self._settle(attempt, outcome)
-        finally:
-            self._running.remove(attempt)
-            del self._tasks[attempt]
-
-    async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):
-            await self._settler.release(attempt)
-            return
-        try:
-            due = await self._settler.settle(attempt, outcome)
-        except Exception as error:
-            # Our own fault, but the task must not hang until its lease ends and then burn its attempts one by one.
-            log.exception("the outcome could not be written")
-            why = ended("CannotSettle", f"The outcome could not be written: {error!r}")
-            due = await self._settler.settle(attempt, why)
-        if due is not None:
-            self._passes.poke(due)
+            self._settler.release(attempt)
+        else:
+            self._settler.settle(attempt, outcome)
+
+    def _settled(self, attempt: Attempt, retry_in: float | None) -> None:
+        self._running.remove(attempt)
+        self._open.discard(attempt)
+        if not self._open:
+            self._all_settled.set()
+        if retry_in is not None:
+            self._passes.poke(retry_in)
 
     async def _beat(self) -> None:
         # Types first: whoever sees this worker may submit what it runs.
@@ -183,18 +173,17 @@ class Worker:
         await first_of(self._over(), shutdown.hurry.wait(), within_s=GRACE_S + 2.0 + self._settings.lease)
         if shutdown.hurry.is_set():
             await first_of(self._over(), within_s=HURRY_S)
-        if self._tasks:
-            log.warning("some tasks did not end in time; they are given back as they are", tasks=len(self._tasks))
+        if self._open:
+            log.warning("some tasks did not end in time; they are given back as they are", tasks=len(self._open))
 
     async def _over(self) -> None:
         """Wait until nothing runs and nothing is being written."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks.values()))
+        while self._open:
+            self._all_settled.clear()
+            await self._all_settled.wait()
 
     async def _say_goodbye(self) -> None:
         await self.keeper.stop()
-        for task in self._tasks.values():
-            task.cancel()
         try:
             async with asyncio.timeout(GOODBYE_S):
                 await self._intake.strays.give_back_all()

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,83 +22,119 @@ from milepost.store.records import PRIORITY_NAMES
 from milepost.store.view import inline_result
 from milepost_schemas import EventKind, TaskState
 from milepost_worker.attempt import Attempt
-from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, error_json, out_of_time
+from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, ended, error_json, out_of_time
 
 log = get_logger("milepost.worker.settle")
 
 
-class Settler:
-    """Writes outcomes in groups and announces them."""
+Then = Callable[[Moved | None], float | None]
+"""What follows from a write: tells of it, and returns the seconds until a retry is due, None without one."""
 
-    def __init__(self, store: Store, announcer: Announcer, settings: Settings) -> None:
-        self._store = store
+
+class Settler:
+    """Writes outcomes in groups and announces them.
+
+    It tries until Postgres answers: as long as nobody took the task away it is still ours to finish, and once somebody
+    did, the epoch makes the write find nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        announcer: Announcer,
+        settings: Settings,
+        settled: Callable[[Attempt, float | None], None],
+    ) -> None:
+        """`settled` is called once for each attempt, with the seconds until its retry is due (None: no retry)."""
         self._announcer = announcer
         self._policy = RetryPolicy(base=settings.retry_base, cap=settings.retry_cap)
+        self._settled = settled
         self._finish = GroupCommit[Finish, Moved | None](store.finish, transient=transient)
         self._retry = GroupCommit[Retry, Moved | None](store.retry, transient=transient)
         self._release = GroupCommit[Release, Moved | None](store.release, transient=transient)
 
-    async def settle(self, attempt: Attempt, outcome: Outcome) -> float | None:
-        """Write an outcome; return seconds until a retry is due, None without one.
-
-        Tries until Postgres answers: as long as nobody took the task away it is still ours to finish, and once
-        somebody did, the epoch makes the write find nothing.
-        """
+    def settle(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Have an outcome written."""
         seq, patch = attempt.trail.close()
         progress = attempt.trail.progress_json
-        data: dict[str, Any] = {}
         match outcome:
             case Dropped():
-                return None
+                self._settled(attempt, None)
             case Succeeded(result):
                 row = Finish(attempt.held, seq, TaskState.SUCCEEDED, result=result, progress=progress)
-                moved = await self._persist(self._finish, row)
                 shown = inline_result(result)
                 data = {"result": None if shown is None else orjson.Fragment(shown), "error": None}
-                self._ended(attempt, moved, patch, data)
+                self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, data))
             case Stopped():
-                stopped = Finish(attempt.held, seq, TaskState.CANCELLED, progress=progress)
-                self._ended(attempt, await self._persist(self._finish, stopped), patch, {})
-            case Failed(error, asked):
-                claimed = attempt.claimed
-                policy = attempt.definition.retry or self._policy
-                verdict = after_failure(
-                    policy,
-                    attempt=claimed.attempt,
-                    max_attempts=claimed.max_attempts,
-                    permanent=not error.retryable or policy.gives_up_on(error.type),
-                    asked_delay=asked,
-                    chance=random.random(),  # noqa: S311 - spread, not secrecy
-                    now=asyncio.get_running_loop().time(),
-                    deadline=attempt.deadline,
-                )
-                error = out_of_time(error) if verdict.end is End.TIME else error
-                kind = fingerprint(claimed.type, error.type, error.message)
-                text = error_json(error.model_copy(update={"fingerprint": kind}))
-                data = {"error": orjson.Fragment(text)}
-                log.info("attempt failed", error_type=error.type, error=error.message[:200], retry_in=verdict.delay)
-                if verdict.delay is None:
-                    failed = Finish(attempt.held, seq, TaskState.FAILED, error=text, progress=progress)
-                    self._ended(attempt, await self._persist(self._finish, failed), patch, data)
-                    return None
-                again = Retry(attempt.held, seq, verdict.delay, text, progress)
-                moved = await self._persist(self._retry, again)
-                if moved is not None and moved.state is TaskState.SCHEDULED:
-                    data |= {"state": moved.state, "due_at": moved.due_at}
-                    attempt.trail.send_last(EventKind.RETRYING, patch | data)
-                    return verdict.delay
-                self._ended(attempt, moved, patch, data)
-        return None
+                row = Finish(attempt.held, seq, TaskState.CANCELLED, progress=progress)
+                self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, {}))
+            case Failed():
+                self._settle_failed(attempt, outcome, seq, patch)
 
-    async def release(self, attempt: Attempt) -> None:
-        """Give a task back to its queue, for somebody else to start at once."""
+    def _settle_failed(self, attempt: Attempt, failed: Failed, seq: int, patch: Mapping[str, Any]) -> None:
+        claimed = attempt.claimed
+        error, progress = failed.error, attempt.trail.progress_json
+        policy = attempt.definition.retry or self._policy
+        verdict = after_failure(
+            policy,
+            attempt=claimed.attempt,
+            max_attempts=claimed.max_attempts,
+            permanent=not error.retryable or policy.gives_up_on(error.type),
+            asked_delay=failed.delay,
+            chance=random.random(),  # noqa: S311 - spread, not secrecy
+            now=asyncio.get_running_loop().time(),
+            deadline=attempt.deadline,
+        )
+        error = out_of_time(error) if verdict.end is End.TIME else error
+        kind = fingerprint(claimed.type, error.type, error.message)
+        text = error_json(error.model_copy(update={"fingerprint": kind}))
+        data = {"error": orjson.Fragment(text)}
+        log.info("attempt failed", error_type=error.type, error=error.message[:200], retry_in=verdict.delay)
+        if verdict.delay is None:
+            row = Finish(attempt.held, seq, TaskState.FAILED, error=text, progress=progress)
+            self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, data))
+        else:
+            again = Retry(attempt.held, seq, verdict.delay, text, progress)
+            self._write(attempt, self._retry, again, partial(self._retrying, attempt, patch, data, verdict.delay))
+
+    def release(self, attempt: Attempt) -> None:
+        """Have a task given back to its queue, for somebody else to start at once."""
         seq, patch = attempt.trail.close()
-        moved = await self._persist(self._release, Release(attempt.held, seq))
+        self._write(attempt, self._release, Release(attempt.held, seq), partial(self._released, attempt, patch))
+
+    def _write(
+        self, attempt: Attempt, commit: GroupCommit[Any, Moved | None], row: Finish | Retry | Release, then: Then
+    ) -> None:
+        _Write(self, attempt, commit, row, then).put()
+
+    def written(self, attempt: Attempt, retry_in: float | None) -> None:
+        """Say that nothing is left to do for an attempt."""
+        self._settled(attempt, retry_in)
+
+    def cannot_write(self, attempt: Attempt, error: BaseException) -> None:
+        """Fail an attempt whose outcome Postgres refused: it must not hang until its lease ends, again and again."""
+        log.error("the outcome could not be written", exc_info=error)
+        if attempt.refused:
+            self._settled(attempt, None)
+            return
+        attempt.refused = True
+        self.settle(attempt, ended("CannotSettle", f"The outcome could not be written: {error!r}"))
+
+    def _retrying(
+        self, attempt: Attempt, patch: Mapping[str, Any], data: dict[str, Any], delay: float, moved: Moved | None
+    ) -> float | None:
+        if moved is None or moved.state is not TaskState.SCHEDULED:
+            self._ended(attempt, patch, data, moved)
+            return None
+        attempt.trail.send_last(EventKind.RETRYING, {**patch, **data, "state": moved.state, "due_at": moved.due_at})
+        return delay
+
+    def _released(self, attempt: Attempt, patch: Mapping[str, Any], moved: Moved | None) -> None:
         if moved is None or moved.state is not TaskState.QUEUED:
-            self._ended(attempt, moved, patch, {})
+            self._ended(attempt, patch, {}, moved)
             return
         claimed = attempt.claimed
-        attempt.trail.send_last(EventKind.QUEUED, patch | {"state": moved.state, "attempt": moved.attempt})
+        attempt.trail.send_last(EventKind.QUEUED, {**patch, "state": moved.state, "attempt": moved.attempt})
         self._announcer.dispatch(
             claimed.id,
             claimed.tenant,
@@ -108,19 +145,7 @@ class Settler:
             claimed.traceparent,
         )
 
-    async def _persist(self, commit: GroupCommit[Any, Moved | None], row: Finish | Retry | Release) -> Moved | None:
-        tries = 0
-        while True:
-            try:
-                return await commit(row)
-            except Unavailable as error:
-                if tries == 0:
-                    log.warning("Postgres is away; the outcome is kept and written when it is back", error=str(error))
-                # Soon again: the sweep of others must not find the lease run out before this is written.
-                await asyncio.sleep(jittered(tries, cap=0.5))
-                tries += 1
-
-    def _ended(self, attempt: Attempt, moved: Moved | None, patch: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def _ended(self, attempt: Attempt, patch: Mapping[str, Any], data: Mapping[str, Any], moved: Moved | None) -> None:
         claimed = attempt.claimed
         if moved is None:
             # Either the task was taken away and is somebody else's to tell of, or our own first write did get
@@ -139,3 +164,48 @@ class Settler:
             **told,
         }
         self._announcer.completion(claimed.id, claimed.tenant, claimed.root_id, view, claimed.traceparent)
+
+
+class _Write:
+    """An outcome on its way to Postgres, until it is written or turns out not to be ours to write."""
+
+    __slots__ = ("_attempt", "_commit", "_row", "_settler", "_then", "_tries")
+
+    def __init__(
+        self,
+        settler: Settler,
+        attempt: Attempt,
+        commit: GroupCommit[Any, Moved | None],
+        row: Finish | Retry | Release,
+        then: Then,
+    ) -> None:
+        self._settler, self._attempt, self._commit, self._row, self._then = settler, attempt, commit, row, then
+        self._tries = 0
+
+    def put(self) -> None:
+        """Write it with others, again and again while Postgres is away."""
+        try:
+            future = self._commit.put(self._row)
+        except Unavailable as error:
+            self._again(error)
+        else:
+            future.add_done_callback(self._done)
+
+    def _done(self, future: "asyncio.Future[Moved | None]") -> None:
+        if future.cancelled():  # the process ends
+            self._settler.written(self._attempt, None)
+            return
+        match future.exception():
+            case None:
+                self._settler.written(self._attempt, self._then(future.result()))
+            case Unavailable() as error:
+                self._again(error)
+            case error:
+                self._settler.cannot_write(self._attempt, error)
+
+    def _again(self, error: Unavailable) -> None:
+        if self._tries == 0:
+            log.warning("Postgres is away; the outcome is kept and written when it is back", error=str(error))
+        # Soon again: the sweep of others must not find the lease run out before this is written.
+        asyncio.get_running_loop().call_later(jittered(self._tries, cap=0.5), self.put)
+        self._tries += 1

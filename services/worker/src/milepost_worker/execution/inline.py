@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -27,38 +26,14 @@ def encode_result(definition: TaskDefinition, value: Any) -> Succeeded | Failed:
     return Succeeded(text.decode())
 
 
-class CoroutineJob:
-    """A coroutine on the worker's loop. Stopping it cancels it; a handler that swallows that cannot be ended."""
-
-    def __init__(
-        self, definition: TaskDefinition, arguments: tuple[Any, ...], begins: Callable[[], None] = lambda: None
-    ) -> None:
-        """`begins` is called when the loop gets to it, right before the handler."""
-        self._definition = definition
-        self._arguments = arguments
-        self._begins = begins
-        self.finished: asyncio.Future[Succeeded | Failed] = asyncio.ensure_future(self._run())
-
-    async def _run(self) -> Succeeded | Failed:
-        self._begins()
-        try:
-            value = await self._definition.handler(*self._arguments)
-            return encode_result(self._definition, value)
-        except asyncio.CancelledError:
-            return ended("Cancelled", "The handler was cancelled.")
-        except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
-            return failure(error, self._definition.retry)
-
-    def ask_to_stop(self) -> None:
-        """Cancel the coroutine at its next await."""
-        self.finished.cancel()
-
-    def end(self) -> None:
-        """Cancel it once more; more cannot be done to a coroutine."""
-        self.finished.cancel()
-
-    def keep_until(self, until: float) -> None:
-        """Nothing: the worker watches its own leases."""
+async def call(definition: TaskDefinition, arguments: tuple[Any, ...]) -> Succeeded | Failed:
+    """Run a coroutine handler in this asyncio task. Cancelling the task cancels the handler, which may swallow that."""
+    try:
+        return encode_result(definition, await definition.handler(*arguments))
+    except asyncio.CancelledError:
+        return ended("Cancelled", "The handler was cancelled.")
+    except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the attempt, not the worker
+        return failure(error, definition.retry)
 
 
 class ThreadJob:
