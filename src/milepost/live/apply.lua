@@ -2,18 +2,12 @@
 -- message, or nowhere.
 --
 -- KEYS  for each event: its snapshot (a hash; also the name of the channel), its history (a stream)
--- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0), base: it holds the whole task (0: no; 1: among its members; 2: the
---       message's text is the whole task, and n is 0), ttl in seconds (0: leave it), finished (1|0, '' if it does not
---       say), traceparent or '', message, n, and n times: member, its value as JSON
+-- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0), base: it holds the whole
+--       task (0: no; 1: among its members; 2: the text is the whole task, and n is 0), ttl in seconds (0: leave it),
+--       finished (1|0, '' if it does not say), traceparent or '', header without its first two words, text, n, and n
+--       times: member, its value as JSON
 -- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
 -- anybody listens: many events in one message there, each as the task's id, a space, its message, and a line's end.
---
--- Fields beside the members: @e @s position; @le @ls position of the last lifecycle event; @pe @ps that of the last
--- progress; @ge @gs that of the last event that showed by its number that one before it was missed, until the whole
--- task is seen again; @tp traceparent; @base the members that never change are there; @fin 1 if the task is over; @row
--- the whole task as one JSON text. A member with a field of its own is newer than what @row says of it. MEMBERS, the
--- names of all in a @row, is put before this text.
--- An entry of the history has the id (epoch + 1)-seq, because 0-0 is no id.
 
 local function newer(e, s, than_e, than_s)
   return e > than_e or (e == than_e and s > than_s)
@@ -43,37 +37,73 @@ local function feed_of(key)
   return channel, feed
 end
 
-local function text_of(message)
-  return string.sub(message, string.find(message, '\n', 1, true) + 1)
+local function publish(key, message)
+  redis.call('PUBLISH', key, message)
+  local channel, feed = feed_of(key)
+  if feed.heard then
+    feed.told[#feed.told + 1] = string.sub(key, -ID) .. ' ' .. message .. '\n'
+    feed.size = feed.size + #message
+    if feed.size > FEED_BYTES then
+      tell(channel, feed)
+    end
+  end
+end
+
+-- An event that came late still says what never changes: the worker's first one may overtake the API's.
+local function complete(key, i, members, finished, whole)
+  if whole then
+    redis.call('HSET', key, '@row', ARGV[i + 9])
+  end
+  for m = 1, members do
+    redis.call('HSETNX', key, ARGV[i + 9 + 2 * m], ARGV[i + 10 + 2 * m])
+  end
+  if finished ~= '' then
+    redis.call('HSETNX', key, '@fin', finished)
+  end
+  redis.call('HSET', key, '@base', '1')
 end
 
 local function apply(key, history, i, members)
   local e, s = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local from = s - tonumber(ARGV[i + 2])
   local lifecycle, base, whole, ttl = ARGV[i + 3] == '1', ARGV[i + 4] ~= '0', ARGV[i + 4] == '2', tonumber(ARGV[i + 5])
-  local finished, trace, tail = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
-  local have = redis.pcall('HMGET', key, '@e', '@s', '@base')
+  local finished, trace = ARGV[i + 6], ARGV[i + 7]
+  local have = redis.pcall('HMGET', key, '@e', '@s', '@base', '@h')
   if have.err then
     redis.call('DEL', key) -- not a hash: not ours, and no reason to stand still
-    have = { false, false, false }
+    have = { false, false, false, false }
   end
-  local known = have[1]
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
+  local head0 = not have[1] and have[4]
+  if head0 then
+    e0, s0 = place_of(head0)
+  end
+  local known = have[1] or head0
   if known and not newer(e, s, e0, s0) then
-    -- The worker's first event may overtake the API's: the late one still says what never changes.
-    if base and not have[3] then
-      if whole then
-        redis.call('HSET', key, '@row', text_of(tail))
-      end
-      for m = 1, members do
-        redis.call('HSETNX', key, ARGV[i + 8 + 2 * m], ARGV[i + 9 + 2 * m])
-      end
-      if finished ~= '' then
-        redis.call('HSETNX', key, '@fin', finished)
-      end
-      redis.call('HSET', key, '@base', '1')
+    if base and not head0 and not have[3] then
+      complete(key, i, members, finished, whole)
     end
     return 0
+  end
+  local head = (known and (e0 .. ' ' .. s0) or '- -') .. ' ' .. ARGV[i + 8]
+  local message = head .. '\n' .. ARGV[i + 9]
+
+  if whole then
+    if have[1] then
+      redis.call('DEL', key)
+      redis.call('EXPIRE', history, ttl)
+    elseif head0 and kept(e0, s0) then
+      keep(history, e0, s0, head0 .. '\n' .. redis.call('HGET', key, '@row'))
+      redis.call('EXPIRE', history, ttl)
+    end
+    redis.call('HSET', key, '@h', head, '@row', ARGV[i + 9])
+    redis.call('EXPIRE', key, ttl)
+    publish(key, message)
+    return 1
+  end
+
+  if head0 then
+    take_apart(key, history, head0)
   end
   local set = { '@e', e, '@s', s }
   if lifecycle then
@@ -85,12 +115,6 @@ local function apply(key, history, i, members)
     set[#set + 1], set[#set + 2] = '@base', '1'
     if known then
       redis.call('HDEL', key, '@ge', '@gs')
-    end
-  end
-  if whole then
-    set[#set + 1], set[#set + 2] = '@row', text_of(tail)
-    if known then
-      redis.call('HDEL', key, unpack(MEMBERS))
     end
   end
   if finished ~= '' then
@@ -105,43 +129,28 @@ local function apply(key, history, i, members)
     set[#set + 1], set[#set + 2] = '@gs', s
   end
   for m = 1, members do
-    set[#set + 1], set[#set + 2] = ARGV[i + 8 + 2 * m], ARGV[i + 9 + 2 * m]
+    set[#set + 1], set[#set + 2] = ARGV[i + 9 + 2 * m], ARGV[i + 10 + 2 * m]
   end
   redis.call('HSET', key, unpack(set))
-  local message = (known and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. tail
-  local id = (e + 1) .. '-' .. s
-  local kept = known or e > 0 or s > 0 -- nobody comes back from before the very first event
-  if kept then
-    local added = redis.pcall('XADD', history, 'MAXLEN', '~', '256', id, 'm', message)
-    if type(added) == 'table' and added.err then
-      -- The snapshot was evicted and its history was not: what is left of it belongs to nothing.
-      redis.call('DEL', history)
-      redis.call('XADD', history, id, 'm', message)
-    end
+  local remembered = known or kept(e, s)
+  if remembered then
+    keep(history, e, s, message)
   end
   if ttl > 0 or not known then
-    redis.call('EXPIRE', key, ttl > 0 and ttl or 604800)
-    if kept then
-      redis.call('EXPIRE', history, ttl > 0 and ttl or 604800)
+    redis.call('EXPIRE', key, ttl > 0 and ttl or OPEN_TTL)
+    if remembered then
+      redis.call('EXPIRE', history, ttl > 0 and ttl or OPEN_TTL)
     end
   end
-  redis.call('PUBLISH', key, message)
-  local channel, feed = feed_of(key)
-  if feed.heard then
-    feed.told[#feed.told + 1] = string.sub(key, -ID) .. ' ' .. message .. '\n'
-    feed.size = feed.size + #message
-    if feed.size > FEED_BYTES then
-      tell(channel, feed)
-    end
-  end
+  publish(key, message)
   return 1
 end
 
 local news, i = 0, 1
 for k = 1, #KEYS, 2 do
-  local members = tonumber(ARGV[i + 9])
+  local members = tonumber(ARGV[i + 10])
   news = news + apply(KEYS[k], KEYS[k + 1], i, members)
-  i = i + 10 + 2 * members
+  i = i + 11 + 2 * members
 end
 for channel, feed in pairs(feeds) do
   if #feed.told > 0 then

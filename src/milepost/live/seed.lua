@@ -1,18 +1,23 @@
 -- Puts tasks as Postgres has them into the snapshots, without ever going back behind an event.
 --
--- KEYS  for each task: its snapshot (also the channel)
+-- KEYS  for each task: its snapshot (also the channel), its history
 -- ARGV  for each task: epoch, seq, ttl in seconds, finished (1|0), row: the whole task as JSON or '', n, and n times:
 --       member, its value as JSON
 -- Gives for each task 1 if the position moved forward, 0 if it did not; -1 if it did not and nothing was done, because
 -- the members have to be given one by one.
 --
 -- Postgres knows every lifecycle change up to its position. So if no lifecycle event in the snapshot is later, its
--- members win over the snapshot's, except progress that was made after that position. Fields: see apply.lua.
+-- members win over the snapshot's, except progress that was made after that position.
 
-local function seed(key, i, members)
+local function seed(key, history, i, members)
   local e, s, ttl, finished, row = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row')
+  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row', '@h')
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
+  local head0 = not have[1] and have[11]
+  if head0 then
+    e0, s0 = place_of(head0)
+  end
+  local known = have[1] or head0
 
   local function reaches(other_e, other_s)
     other_e, other_s = tonumber(other_e or -1), tonumber(other_s or -1)
@@ -20,7 +25,11 @@ local function seed(key, i, members)
   end
 
   if e > e0 or (e == e0 and s > s0) then
-    if have[1] then
+    if head0 then
+      take_apart(key, history, head0)
+      have[9] = redis.call('HGET', key, '@tp')
+    end
+    if known then
       redis.call('DEL', key)
     end
     local set = { '@e', e, '@s', s, '@le', e, '@ls', s, '@base', '1', '@fin', finished }
@@ -36,13 +45,20 @@ local function seed(key, i, members)
     end
     redis.call('EXPIRE', key, ttl)
     redis.call(
-      'PUBLISH', key, (have[1] and (have[1] .. ' ' .. have[2]) or '- -') .. ' ' .. e .. ' ' .. s .. ' seed 0 0 -\n{}'
+      'PUBLISH', key, (known and (e0 .. ' ' .. s0) or '- -') .. ' ' .. e .. ' ' .. s .. ' seed 0 0 -\n{}'
     )
     return 1
   end
 
+  if head0 and (e < e0 or s < s0) then
+    return 0 -- the whole task is there, and newer
+  end
   if row ~= '' then
     return -1
+  end
+  if head0 then
+    take_apart(key, history, head0)
+    have[3], have[4] = e0, s0
   end
   local there = have[10] and cjson.decode(have[10]) or {}
   local wins, progress_wins = reaches(have[3], have[4]), reaches(have[5], have[6])
@@ -66,9 +82,9 @@ local function seed(key, i, members)
 end
 
 local moved, i = {}, 1
-for k = 1, #KEYS do
+for k = 1, #KEYS, 2 do
   local members = tonumber(ARGV[i + 5])
-  moved[k] = seed(KEYS[k], i, members)
+  moved[#moved + 1] = seed(KEYS[k], KEYS[k + 1], i, members)
   i = i + 6 + 2 * members
 end
 return moved

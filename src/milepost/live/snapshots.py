@@ -13,14 +13,14 @@ from redis.exceptions import NoScriptError, RedisError
 
 from milepost.errors import Unavailable
 from milepost.live.wire import (
-    MEMBERS,
     LiveEvent,
+    Sort,
+    head_of,
     is_progress_only,
     json_text,
     members_of,
     merged_of,
     merged_text,
-    message_of,
     object_text,
     parse,
     row_text,
@@ -41,8 +41,6 @@ _TTL_EVERY: Final = 64
 _WHOLE: Final = frozenset({"id", "type", "queue", "state", "attempt", "max_attempts", "root_id", "created_at"})
 """Members by which an event shows that it holds the whole task: the first one does, and those made from a row."""
 _FINISHED: Final = tuple(state.value for state in TaskState if state.terminal)
-_MEMBERS_LUA: Final = f"local MEMBERS = {{{', '.join(map(repr, sorted(MEMBERS)))}}}\n"
-"""What apply.lua has to know of the contract."""
 
 
 class Standing(NamedTuple):
@@ -82,8 +80,8 @@ class View:
 
 
 class _Script:
-    def __init__(self, name: str, before: str = "") -> None:
-        self.text = before + Path(__file__).with_name(name).read_text(encoding="utf-8")
+    def __init__(self, *names: str) -> None:
+        self.text = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
         self.sha = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - EVALSHA names scripts so
 
 
@@ -95,7 +93,8 @@ def key_of(tenant: str, task: UUID | str) -> str:
 def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> View | None:
     """Return the view in what the script read; None when nothing is stored there."""
     if b"@e" not in fields:
-        return None
+        head = fields.get(b"@h")
+        return None if head is None else _whole_view(head, fields[b"@row"], entries, task)
     row = fields.get(b"@row")
     patches = [(name.decode(), value) for name, value in fields.items() if not name.startswith(b"@")]
     if row is None or patches:
@@ -114,6 +113,12 @@ def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> 
     )
 
 
+def _whole_view(head: bytes, row: bytes, entries: Iterable[Any], task: bytes) -> View:
+    last = parse(task, b"%b\n%b" % (head, row))
+    before = [parse(task, pairs[1]) for _, pairs in entries]
+    return View(last.at, row, last.finished, last.traceparent, history=(*before, last))
+
+
 def view_of_row(task: dict[str, Any], at: Position) -> View:
     """Return the view of a task read from Postgres."""
     return View(at=at, task=row_text(task) or object_text(members_of(task)), finished=is_finished(task))
@@ -129,8 +134,8 @@ class Snapshots:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._apply = _Script("apply.lua", _MEMBERS_LUA)
-        self._seed = _Script("seed.lua")
+        self._apply = _Script("common.lua", "apply.lua")
+        self._seed = _Script("common.lua", "seed.lua")
         self._read = _Script("read.lua")
         self.healthy = True
 
@@ -169,7 +174,8 @@ class Snapshots:
         calls = []
         for start in range(0, len(seeds), BATCH):
             some = seeds[start : start + BATCH]
-            calls.append((len(some), *[key for key, _ in some], *[part for _, parts in some for part in parts]))
+            keys = [name for key, _ in some for name in (key, key + ":h")]
+            calls.append((len(keys), *keys, *[part for _, parts in some for part in parts]))
         return [answer for answers in await self._run(self._seed, calls) for answer in answers]
 
     async def read(self, tenant: str, task: UUID) -> View | None:
@@ -209,14 +215,9 @@ class Snapshots:
         async with self._reached():
             pipe = self._redis.pipeline(transaction=False)
             for tenant, task in tasks:
-                pipe.hmget(key_of(tenant, task), "@e", "@s", "@base", "@ge", "@fin")
+                pipe.hmget(key_of(tenant, task), "@e", "@s", "@base", "@ge", "@fin", "@h")
             rows = await pipe.execute() if tasks else []
-        return [
-            None
-            if epoch is None
-            else Standing(Position(int(epoch), int(seq)), base is not None and gap is None, finished == b"1")
-            for epoch, seq, base, gap, finished in rows
-        ]
+        return [_standing(*row) for row in rows]
 
     async def ping(self) -> None:
         """Ask Redis whether it is there."""
@@ -260,6 +261,17 @@ class Snapshots:
         return results
 
 
+def _standing(
+    epoch: bytes | None, seq: bytes, base: bytes | None, gap: bytes | None, finished: bytes | None, head: bytes | None
+) -> Standing | None:
+    if epoch is not None:
+        return Standing(Position(int(epoch), int(seq)), base is not None and gap is None, finished == b"1")
+    if head is None:
+        return None
+    last = parse(b"", head)
+    return Standing(last.at, complete=True, finished=last.finished)
+
+
 def _seed_arguments(
     tenant: str, task: dict[str, Any], position: Position, *, apart: bool = False
 ) -> tuple[str, list[Any]]:
@@ -292,6 +304,9 @@ def _arguments(event: Event) -> list[Any]:
     else:
         alone = lifecycle = base = False
         data = object_text(members_of(patch))
+    sort = Sort.PROGRESS if alone else Sort.PATCH
+    if row is not None:
+        sort = Sort.LAST if finished else Sort.WHOLE
     ttl = 0
     if lifecycle:
         ttl = FINISHED_TTL_S if kind.terminal else OPEN_TTL_S
@@ -305,7 +320,8 @@ def _arguments(event: Event) -> list[Any]:
         ttl,
         finished,
         event.traceparent or "",
-        message_of(event, data, whole=row is not None, alone=alone),
+        head_of(event, sort),
+        data,
         len(members),
         *[part for member in members for part in member],
     ]

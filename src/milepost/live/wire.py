@@ -4,13 +4,12 @@
     {…}
 
 `PREV_*` is the position the snapshot had before (`-` for none): who watches sees at once that something was missed.
-`SORT` is 1 when the data holds nothing but progress, so that a later event of the same sort replaces it entirely; it is
-2 when the data is the whole task, each of its members and no other; 0 for everything else. `MERGED` is how many events
-with the numbers before are in this one.
+`SORT` says what the data is, see `Sort`. `MERGED` is how many events with the numbers before are in this one.
 Text is spliced, never parsed and written again: thousands of watchers get the bytes the ingest made.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
 from typing import Any, Final
 
 import orjson
@@ -20,6 +19,19 @@ from milepost_schemas.event import Event, EventKind
 from milepost_schemas.position import Position
 from milepost_schemas.task import Task
 
+
+class Sort(IntEnum):
+    """What the data of an event is."""
+
+    PATCH = 0
+    PROGRESS = 1
+    """Nothing but progress: a later event of the same sort replaces it entirely."""
+    WHOLE = 2
+    """The whole task, each of its members and no other."""
+    LAST = 3
+    """The whole task, which is over."""
+
+
 MEMBERS: Final = frozenset(Task.model_fields) - {"links"}
 """The members of a task in the relay; links are the API's."""
 TERMINAL: Final = frozenset(kind.value for kind in EventKind if kind.terminal)
@@ -28,6 +40,7 @@ SEED: Final = "seed"
 """Not an event: the snapshot was moved forward from Postgres."""
 MEMBERS_MAX: Final = 256
 _UTC: Final = orjson.OPT_UTC_Z
+_WHOLE: Final = (b"2", b"3")
 _PROGRESS_ONLY: Final = frozenset({"progress", "epoch"})
 
 
@@ -80,22 +93,21 @@ def merged_of(event: Event) -> int:
     return min(event.merged, event.at.seq)
 
 
-def message_of(event: Event, data: bytes, *, whole: bool, alone: bool) -> bytes:
-    """Return the message without its first two words, which only Redis knows when it applies the event."""
-    return b"%d %d %b %d %d %b\n%b" % (
+def head_of(event: Event, sort: Sort) -> bytes:
+    """Return the header without its first two words, which only Redis knows when it applies the event."""
+    return b"%d %d %b %d %d %b" % (
         *event.at,
         event.kind.encode(),
-        2 if whole else alone,
+        sort,
         merged_of(event),
         (event.traceparent or "-").encode(),
-        data,
     )
 
 
 class LiveEvent:
     """One event on its way to browsers. `head` and `tail` are the parts of its frame that all watchers share."""
 
-    __slots__ = ("alone", "at", "data", "head", "kind", "merged", "prev", "size", "tail", "trace", "whole")
+    __slots__ = ("alone", "at", "data", "finished", "head", "kind", "merged", "prev", "size", "tail", "trace", "whole")
 
     def __init__(
         self,
@@ -108,6 +120,7 @@ class LiveEvent:
         data: bytes,
         *,
         whole: bool = False,
+        finished: bool = False,
         merged: int = 0,
     ) -> None:
         self.prev = prev
@@ -116,6 +129,8 @@ class LiveEvent:
         self.alone = alone
         self.whole = whole
         """`data` is the whole task."""
+        self.finished = finished
+        """Whether `data` is the whole task, and it is over."""
         self.merged = merged
         self.data = data
         self.trace = trace
@@ -178,4 +193,15 @@ def parse(task: bytes, message: bytes) -> LiveEvent:
     prev_epoch, prev_seq, epoch, seq, kind, sort, merged, trace = header.split(b" ")
     prev = None if prev_epoch == b"-" else Position(int(prev_epoch), int(prev_seq))
     at = Position(int(epoch), int(seq))
-    return LiveEvent(task, prev, at, kind.decode(), sort == b"1", trace, data, whole=sort == b"2", merged=int(merged))
+    return LiveEvent(
+        task,
+        prev,
+        at,
+        kind.decode(),
+        sort == b"1",
+        trace,
+        data,
+        whole=sort in _WHOLE,
+        finished=sort == b"3",
+        merged=int(merged),
+    )

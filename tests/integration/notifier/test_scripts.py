@@ -147,6 +147,52 @@ async def test_a_history_left_over_from_an_evicted_snapshot_is_dropped(snapshots
     assert await redis.xlen(key_of(TENANT, task.id) + ":h") == 2  # all but the very first
 
 
+async def test_events_that_hold_the_whole_task_are_links_of_the_chain(snapshots: Snapshots) -> None:
+    task, before = UUID(str(uuid7())), Position(0, 0)
+    states = [("queued", (0, 0)), ("running", (1, 0)), ("running", (1, 1)), ("queued", (1, 2)), ("succeeded", (2, 0))]
+    for state, at in states:
+        kind = EventKind.STARTED if state == "running" else EventKind(state)
+        data = {"state": state} if at == (1, 1) else row(task, state)
+        await snapshots.apply([event(task, at, kind, data)])
+        view = await snapshots.read_since(TENANT, task, before)
+        assert view is not None
+        chain = view.after(before)
+        assert chain is not None
+        assert [one.at for one in chain] == [place for _, place in states[1 : states.index((state, at)) + 1]]
+        assert (json.loads(view.task)["state"], view.finished) == (state, state == "succeeded")
+
+
+async def test_a_short_task_is_one_small_key(snapshots: Snapshots, redis: Redis) -> None:
+    task = UUID(str(uuid7()))
+    await snapshots.apply(
+        [
+            event(task, (0, 0), EventKind.QUEUED, row(task, "queued")),
+            event(task, (1, 1), EventKind.SUCCEEDED, row(task, "succeeded"), merged=1),
+        ]
+    )
+    key = key_of(TENANT, task)
+    assert await redis.keys(f"{key}*") == [key.encode()]
+    assert FINISHED_TTL_S - 5 < await redis.ttl(key) <= FINISHED_TTL_S
+    view = await snapshots.read_since(TENANT, task, Position(0, 0))
+    assert view is not None
+    assert [one.kind for one in view.after(Position(0, 0)) or []] == ["succeeded"]
+
+
+async def test_an_older_version_may_write_parts_beside_a_whole_task(snapshots: Snapshots, redis: Redis) -> None:
+    task = UUID(str(uuid7()))
+    key = key_of(TENANT, task)
+    await snapshots.apply([event(task, (0, 0), EventKind.QUEUED, row(task, "queued"))])
+    # It knows nothing of @h.
+    await redis.hset(key, mapping={"@e": "1", "@s": "3", "@le": "1", "@ls": "0", "state": '"running"', "epoch": "1"})
+    view = await snapshots.read(TENANT, task)
+    assert view is not None
+    assert (view.at, view.complete, json.loads(view.task)["state"]) == ((1, 3), False, "running")
+    assert await snapshots.apply([event(task, (1, 2), EventKind.PROGRESS, {"progress": {"done": 1}})]) == 0
+    assert await snapshots.apply([event(task, (1, 4), EventKind.SUCCEEDED, row(task, "succeeded"))]) == 1
+    [standing] = await snapshots.positions([(TENANT, task)])
+    assert standing == ((1, 4), True, True)
+
+
 async def test_names_that_are_ours_cannot_be_patched(snapshots: Snapshots) -> None:
     task = Living()
     forged = event(task.id, (1, 0), EventKind.STARTED, {"@e": 99, "@base": "1", "state": "running"})
