@@ -11,8 +11,7 @@ PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 PRIORITY_NAMES = {number: priority for priority, number in PRIORITIES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """A task to be stored; its defaults are already filled in."""
 
     id: UUID

@@ -43,8 +43,13 @@ def sql(name: str) -> str:
     return files("milepost.store").joinpath("sql", f"{name}.sql").read_text()
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...] | None]:
+    """Return the columns of rows for `unnest`; None, which it reads as NULLs, for one with no value at all.
+
+    Not only short: asyncpg asks each value of an array whether it is an array too.
+    """
+    columns = zip(*rows, strict=True)
+    return [None if column[0] is None and column.count(None) == len(column) else column for column in columns]
 
 
 def _claimed(row: Any) -> Claimed:
@@ -99,7 +104,7 @@ class Store:
         columns = _columns(
             (
                 t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
-                t.labels, t.key, t.parent_id, t.root_id or t.id, t.traceparent, t.idempotency_key, t.fingerprint,
+                t.labels, t.key, t.parent_id, t.root_id, t.traceparent, t.idempotency_key, t.fingerprint,
                 t.run_at, t.delay, t.expires_in, t.total_timeout_s,
             )
             for t in ordered
@@ -160,7 +165,7 @@ class Store:
 
     async def renew(self, lease_s: float, rows: Sequence[tuple[Held, int, str | None]]) -> list[Renewed]:
         """Keep leases; each row is (held, last seq, progress as JSON text or None). Missing ones are lost."""
-        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows) or [[], [], [], []]
+        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows) or [None] * 4
         found = await self._fetch("renew", *columns, lease_s)
         return [Renewed(Held(row["id"], row["epoch"]), row["cancel"]) for row in found]
 

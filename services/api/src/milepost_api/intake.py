@@ -1,5 +1,6 @@
 """Taking a task in: checked, stored, then told to the world. One at a time or in a batch, the same way."""
 
+import asyncio
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -7,12 +8,14 @@ import orjson
 import uuid_utils.compat as uuids
 
 from milepost.store import NewTask, Submitted, new_task_view
+from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
 from milepost_api.services import Services
 from milepost_api.shown import row_bytes, view_bytes, with_links
 from milepost_api.submission import fingerprint_of, new_task, read_key, read_members
 from milepost_schemas import EventKind, Position, TaskState
 from milepost_schemas.problem import ProblemType
+from milepost_schemas.task import SubmitTask
 
 _START = Position(0, 0)
 
@@ -26,33 +29,68 @@ class Taken(NamedTuple):
     replayed: bool
 
 
+class Offer(NamedTuple):
+    """A submission that is valid by itself."""
+
+    asked: SubmitTask
+    payload: dict[str, Any]
+    key: str | None
+    fingerprint: bytes | None
+
+
 async def take(services: Services, tenant: str, traceparent: str, members: Any, key: str | None) -> Taken:
     """Store a task and announce it. Raises Refusal; Unavailable, when it is unknown whether it was stored."""
-    asked, payload = read_members(members)
-    fingerprint = None
-    if key is not None:
-        key = read_key(key)
-        fingerprint = fingerprint_of(members)
-    known = await services.types.find(asked.type)
-    known.check(payload)
-    root = None if asked.parent_id is None else await _root_of(services, tenant, asked.parent_id)
-    new = new_task(
-        uuids.uuid7(),
-        tenant,
-        asked,
-        payload,
-        known.info,
-        root=root,
-        traceparent=traceparent,
-        key=key,
-        fingerprint=fingerprint,
-    )
-    submitted = await services.submit(new)
+    offer = _read(members, key)
+    known = await services.types.find(offer.asked.type)
+    root = None if offer.asked.parent_id is None else await _root_of(services, tenant, offer.asked.parent_id)
+    new = _made(tenant, traceparent, offer, known, root)
+    return taken(services, new, await services.submit(new))
+
+
+def take_soon(
+    services: Services, tenant: str, traceparent: str, members: Any, key: str | None
+) -> "tuple[NewTask, asyncio.Future[Submitted]] | None":
+    """Have a task stored, and return it with what will say so, for `taken`; None if something has to be asked first.
+
+    Raises Refusal; Unavailable: it was not stored.
+    """
+    offer = _read(members, key)
+    known = services.types.known(offer.asked.type)
+    if known is None or offer.asked.parent_id is not None:
+        return None
+    new = _made(tenant, traceparent, offer, known, None)
+    return new, services.submit.put(new)
+
+
+def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
+    """Announce a task that was stored. Raises Refusal if its key belongs to another request."""
     if submitted.before is not None:
-        return _earlier(services, submitted, fingerprint)
+        return _earlier(services, submitted, new.fingerprint)
     view = view_bytes(new_task_view(new, submitted))
     _announce(services, new, submitted, view)
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings.stream_url), replayed=False)
+
+
+def _read(members: Any, key: str | None) -> Offer:
+    asked, payload = read_members(members)
+    if key is None:
+        return Offer(asked, payload, None, None)
+    return Offer(asked, payload, read_key(key), fingerprint_of(members))
+
+
+def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None) -> NewTask:
+    known.check(offer.payload)
+    return new_task(
+        uuids.uuid7(),
+        tenant,
+        offer.asked,
+        offer.payload,
+        known.info,
+        root=root,
+        traceparent=traceparent,
+        key=offer.key,
+        fingerprint=offer.fingerprint,
+    )
 
 
 async def _root_of(services: Services, tenant: str, parent: UUID) -> UUID:

@@ -92,9 +92,13 @@ class KnownTypes:
         old.info = info
         return old
 
+    def known(self, name: str) -> KnownType | None:
+        """Return a type as of the last look; None if `find` has to look."""
+        return self._types.get(name)
+
     async def find(self, name: str) -> KnownType:
         """Return a type. Raises Refusal for one nobody announced, Unavailable while we cannot know."""
-        known = self._types.get(name)
+        known = self.known(name)
         if known is not None:
             return known
         asked_at = time.monotonic()

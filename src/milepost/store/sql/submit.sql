@@ -7,7 +7,7 @@ insert into milepost.tasks (
 select
     n.id, n.tenant, n.type, n.queue, n.priority,
     case when due.at > now() then 'scheduled' else 'queued' end,
-    n.max_attempts, n.timeout_s, n.payload, n.labels, n.key, n.parent_id, n.root_id,
+    n.max_attempts, n.timeout_s, n.payload, n.labels, n.key, n.parent_id, coalesce(n.root_id, n.id),
     n.traceparent, n.idempotency_key, n.fingerprint, now(), due.at,
     case when due.at > now() then null else now() end,
     least(now() + n.expires_in * interval '1 second', deadline.at), deadline.at

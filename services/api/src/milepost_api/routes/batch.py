@@ -1,6 +1,7 @@
 """POST /v1/tasks/batch."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import orjson
@@ -8,9 +9,10 @@ from fastapi import APIRouter
 
 from milepost.errors import Unavailable
 from milepost.runtime.tracing import trace_id_of
+from milepost.store import NewTask, Submitted
 from milepost_api.contracts import Batch, BatchAnswer
 from milepost_api.endpoint import Call, LargeJsonEndpoint
-from milepost_api.intake import Taken, take
+from milepost_api.intake import Taken, take, take_soon, taken
 from milepost_api.openapi import NEEDS_KEY, answer, body, problems
 from milepost_api.problems import Refusal, finding, unavailable
 from milepost_api.reply import Reply, json_reply
@@ -18,6 +20,7 @@ from milepost_api.strict_json import parse
 from milepost_schemas.problem import ProblemType
 
 LIMIT: Final = 1000
+Outcome = Taken | Refusal | Unavailable
 
 
 async def submit_batch(call: Call) -> Reply:
@@ -45,7 +48,7 @@ def _items(document: Any) -> list[Any]:
     return tasks
 
 
-async def _take_all(call: Call, items: list[Any]) -> list[Taken | Refusal | Unavailable]:
+async def _take_all(call: Call, items: list[Any]) -> list[Outcome]:
     """Take all at once; but what repeats a key of this batch comes after it, so that the first one wins."""
     split = [_split(item) for item in items]
     seen: set[str] = set()
@@ -55,11 +58,41 @@ async def _take_all(call: Call, items: list[Any]) -> list[Taken | Refusal | Unav
             if key in seen:
                 late.append(index)
             seen.add(key)
-    outcomes: dict[int, Taken | Refusal | Unavailable] = {}
+    outcomes: dict[int, Outcome] = {}
     for wave in (sorted(set(range(len(split))) - set(late)), late):
-        taken = await asyncio.gather(*(_take(call, *split[index]) for index in wave))
-        outcomes |= zip(wave, taken, strict=True)
+        outcomes |= zip(wave, await _take_wave(call, [split[index] for index in wave]), strict=True)
     return [outcomes[index] for index in range(len(split))]
+
+
+async def _take_wave(call: Call, items: list[tuple[Any, Any]]) -> list[Outcome]:
+    """Take all at once. Most wait for nothing but the write that they share, and get no asyncio task of their own."""
+    outcomes: dict[int, Outcome] = {}
+    writes: dict[int, tuple[NewTask, asyncio.Future[Submitted]]] = {}
+    others: dict[int, Awaitable[Outcome]] = {}
+    for index, (members, key) in enumerate(items):
+        try:
+            soon = take_soon(call.services, call.tenant, call.traceparent, members, key)
+        except (Refusal, Unavailable) as error:
+            outcomes[index] = error
+        else:
+            if soon is None:
+                others[index] = _take(call, members, key)
+            else:
+                writes[index] = soon
+    written = asyncio.gather(*(write for _, write in writes.values()), return_exceptions=True)
+    outcomes |= zip(others, await asyncio.gather(*others.values()), strict=True)
+    for (index, (new, _)), submitted in zip(writes.items(), await written, strict=True):
+        outcomes[index] = _outcome(call, new, submitted)
+    return [outcomes[index] for index in range(len(items))]
+
+
+def _outcome(call: Call, new: NewTask, submitted: Submitted | BaseException) -> Outcome:
+    try:
+        if isinstance(submitted, BaseException):
+            raise submitted
+        return taken(call.services, new, submitted)
+    except (Refusal, Unavailable) as error:
+        return error
 
 
 def _split(item: Any) -> tuple[Any, Any]:
@@ -70,14 +103,14 @@ def _split(item: Any) -> tuple[Any, Any]:
     return members, item["idempotency_key"]
 
 
-async def _take(call: Call, members: Any, key: Any) -> Taken | Refusal | Unavailable:
+async def _take(call: Call, members: Any, key: Any) -> Outcome:
     try:
         return await take(call.services, call.tenant, call.traceparent, members, key)
     except (Refusal, Unavailable) as error:
         return error
 
 
-def _result(outcome: Taken | Refusal | Unavailable, trace_id: str | None) -> dict[str, Any]:
+def _result(outcome: Outcome, trace_id: str | None) -> dict[str, Any]:
     if isinstance(outcome, Taken):
         status = 200 if outcome.state.terminal else 202
         return {"status": status, "task": orjson.Fragment(outcome.body), "replayed": outcome.replayed}
