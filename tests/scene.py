@@ -128,6 +128,15 @@ class Scene:
         self._loads.clear()
         await self.submitter.finish(within_s)
 
+    async def accepts(self, more: int) -> None:
+        """Wait until so many more tasks of the load were accepted."""
+        before = len(self.record.accepted)
+
+        async def accepted() -> bool:
+            return len(self.record.accepted) >= before + more
+
+        await eventually(accepted, "tasks to be accepted", 60)
+
     async def submit(self, members: Mapping[str, Any], *, watched: bool = True) -> UUID:
         """Submit one task, and watch it."""
         (task,) = await self.submitter.submit([Job(dict(members))])

@@ -27,7 +27,7 @@ async def _cut_everywhere(scene: Scene) -> None:
     for _ in range(5):
         for proxy in (scene.wires.postgres, *scene.lines):
             proxy.cut()
-        await _accepts(scene, 10)
+        await scene.accepts(10)
 
 
 async def _stalled(scene: Scene) -> None:
@@ -46,15 +46,6 @@ async def _stalled(scene: Scene) -> None:
             proxy.flow()
 
 
-async def _accepts(scene: Scene, more: int) -> None:
-    before = len(scene.record.accepted)
-
-    async def accepted() -> bool:
-        return len(scene.record.accepted) >= before + more
-
-    await eventually(accepted, "tasks to be accepted", 60)
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -67,8 +58,8 @@ async def _accepts(scene: Scene, more: int) -> None:
 async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
     async with stage() as scene:
         scene.load(25, varied)
-        await _accepts(scene, 50)
+        await scene.accepts(50)
         await fault(scene)
-        await _accepts(scene, 50)
+        await scene.accepts(50)
         facts = await scene.passes()
     assert len(facts.tasks) == len(scene.record.accepted)

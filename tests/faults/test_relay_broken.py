@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 async def _redis_stopped(scene: Scene) -> None:
     await scene.stack.redis.stop()
-    await _accepts(scene, 40)
+    await scene.accepts(40)
     await scene.stack.redis.start()
 
 
@@ -35,45 +35,36 @@ async def _redis_flushed(scene: Scene) -> None:
     try:
         for _ in range(3):
             await redis.flushall()
-            await _accepts(scene, 10)
+            await scene.accepts(10)
     finally:
         await redis.aclose()
 
 
 async def _redis_stalled(scene: Scene) -> None:
     scene.wires.redis.stall()
-    await _accepts(scene, 40)
+    await scene.accepts(40)
     scene.wires.redis.flow()
 
 
 async def _redis_cut(scene: Scene) -> None:
     for _ in range(5):
         scene.wires.redis.cut()
-        await _accepts(scene, 10)
+        await scene.accepts(10)
 
 
 async def _notifier_killed(scene: Scene) -> None:
     for notifier in scene.system.notifiers:
         notifier.kill()
         await notifier.wait()
-        await _accepts(scene, 10)
+        await scene.accepts(10)
         await notifier.start()
 
 
 async def _notifier_paused(scene: Scene) -> None:
     notifier = scene.system.notifiers[0]
     notifier.pause()
-    await _accepts(scene, 60)
+    await scene.accepts(60)
     notifier.resume()
-
-
-async def _accepts(scene: Scene, more: int) -> None:
-    before = len(scene.record.accepted)
-
-    async def accepted() -> bool:
-        return len(scene.record.accepted) >= before + more
-
-    await eventually(accepted, "tasks to be accepted", 60)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +82,9 @@ async def _accepts(scene: Scene, more: int) -> None:
 async def test_each_watcher_sees_each_end(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
     async with stage(watchers=4, notifiers=2) as scene:
         scene.load(20, short)
-        await _accepts(scene, 40)
+        await scene.accepts(40)
         await fault(scene)
-        await _accepts(scene, 40)
+        await scene.accepts(40)
         await scene.passes()
 
 
