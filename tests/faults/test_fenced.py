@@ -8,6 +8,7 @@ import pytest
 
 from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
+from tests.faults.slowness import Slowness
 from tests.faults.watching import owner, runs, told
 from tests.proxy import proxy_to
 from tests.system import opened_store, running
@@ -16,15 +17,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 TASKS = "milepost.demo,tests.tasks,tests.stopping_tasks"
 
-SLOW_CLAIM = """
-create function milepost.slow_claim() returns trigger language plpgsql as $$
-begin
-    perform pg_sleep(1);
-    return new;
-end $$;
-create trigger slow_claim before update on milepost.tasks for each row
-    when (new.state = 'running' and old.state = 'queued' and new.epoch = 1) execute function milepost.slow_claim();
-"""
+FIRST_CLAIM = "new.state = 'running' and old.state = 'queued' and new.epoch = 1"
 
 
 @pytest.mark.long
@@ -83,18 +76,10 @@ async def test_a_claim_whose_answer_was_lost_burns_no_attempt(fresh: MakeSetting
             system.client() as client,
             opened_store(settings) as store,
         ):
-            await store._pool.execute(SLOW_CLAIM)
+            claim = Slowness(settings, FIRST_CLAIM)
+            await claim.begin()
             run = await client.submit("demo.echo", {"n": 1})
-
-            async def claiming() -> bool:
-                return bool(
-                    await store._pool.fetchval(
-                        "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = $1",
-                        url.path.strip("/"),
-                    )
-                )
-
-            await eventually(claiming, "the claim to be under way")
+            await claim.met()
             proxy.stall()
 
             async def claimed() -> bool:

@@ -1,9 +1,7 @@
 """SIGKILL at each point of a task's life. Lost, doubled or told wrong: the audit would find it."""
 
-import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +12,7 @@ from milepost.embedded import ManagedProcess
 from tests.conftest import eventually
 from tests.faults.conftest import Stage
 from tests.faults.loads import varied
+from tests.faults.slowness import Slowness
 from tests.scene import Held, Scene
 from tests.traffic import Job
 
@@ -38,17 +37,20 @@ async def test_before_its_claim_has_reached_postgres(stage: Stage) -> None:
 async def test_after_its_claim_of_which_it_never_learned(stage: Stage) -> None:
     async with stage(env=HURRIED) as scene:
         line, worker = scene.lines[0], scene.system.workers[0]
+        await scene.warm()
+        (me,) = await scene.rows("select id from milepost.workers where pid = $1", worker.pid)
+        claim = Slowness(scene.direct, f"new.state = 'running' and new.epoch = 1 and new.worker = '{me[0]}'", 0.1)
+        await claim.begin()
+        await scene.submitter.submit([Job({"type": "demo.echo", "max_attempts": 5}) for _ in range(30)])
+        await claim.met()
+        line.hold_replies()
         held: list[Held] = []
-        while not held:
-            await scene.warm()
-            line.hold_replies()
-            await scene.submitter.submit([Job({"type": "demo.echo", "max_attempts": 5}) for _ in range(30)])
-            with suppress(TimeoutError):  # what went through was another statement, and connections stand still now
-                async with asyncio.timeout(3):
-                    while not (held := await scene.held_by(worker)):
-                        await asyncio.sleep(0.02)
-            if not held:
-                line.flow()
+
+        async def claimed() -> bool:
+            held[:] = await scene.held_by(worker)
+            return bool(held)
+
+        await eventually(claimed, "the claim to be committed")
         worker.kill()
         line.cut()
         line.flow()
