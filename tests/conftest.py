@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,10 @@ API_KEY = "mp_test_3f1c9a"
 
 # What somebody has set for a stack of their own in this checkout is not for tests.
 Settings.model_config["env_file"] = None
+
+# What a shell starts in the background ignores Ctrl-C, and so would processes that tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeSettings = Callable[..., Awaitable[Settings]]
 
