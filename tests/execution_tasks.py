@@ -2,16 +2,20 @@
 
 import asyncio
 import ctypes
+import logging
 import mmap
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import structlog
 from pydantic import BaseModel
 
 from milepost import Context, RetryAfter, RetryPolicy, task
@@ -228,6 +232,113 @@ def prints(_ctx: Context, payload: Where) -> str:
     subprocess.run(["echo", "from a program"], check=True)
     for number in range(payload.amount):
         print("line", number)  # noqa: T201
+    return "said"
+
+
+ODD = "two\nlines \x1b[2J and \x00"
+
+
+def say_all(ctx: Context) -> str:
+    """Say something in every way there is."""
+    ctx.log("by ctx.log", level="warning", rows=3, share=0.5, ok=True, none=None, path=Path("/x"), task="forged")
+    ctx.log(ODD, text=ODD)
+    logging.getLogger("x.library").info("by %s", "logging", extra={"rows": 4})
+    logging.getLogger("x.library").debug("unheard")
+    structlog.get_logger().warning("by structlog", rows=5)
+    print("by print")  # noqa: T201
+    print("by print to stderr", file=sys.stderr)  # noqa: T201
+    try:
+        raise ValueError("told with its line")
+    except ValueError:
+        logging.getLogger("x.library").exception("by logging an exception")
+    return "said"
+
+
+@task("run.say", max_attempts=1)
+async def say(ctx: Context) -> str:
+    """Say it on the loop."""
+    return say_all(ctx)
+
+
+@task("run.say_thread", max_attempts=1)
+def say_thread(ctx: Context) -> str:
+    """Say it in a thread."""
+    return say_all(ctx)
+
+
+@task("run.say_process", isolation="process", max_attempts=1)
+def say_process(ctx: Context) -> str:
+    """Say it in a process."""
+    return say_all(ctx)
+
+
+class Unprintable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def harm(ctx: Context, lines: int) -> str:
+    """Log what may not harm the task."""
+    ctx.log(Unprintable(), level="nonsense", value=Unprintable(), number=10**5000, nan=float("nan"))  # type: ignore[arg-type]
+    fields: dict[str, Any] = {f"name {n}" * 50: "value " * 10**4 for n in range(500)}
+    ctx.log("long " * 10**6, **fields)
+    for number in range(lines):
+        ctx.log("flood", number=number)
+    return "unharmed"
+
+
+@task("run.harm", max_attempts=1)
+async def harm_loop(ctx: Context, payload: Where) -> str:
+    """Try on the loop."""
+    return harm(ctx, payload.amount)
+
+
+@task("run.harm_thread", max_attempts=1)
+def harm_thread(ctx: Context, payload: Where) -> str:
+    """Try in a thread."""
+    return harm(ctx, payload.amount)
+
+
+@task("run.harm_process", isolation="process", max_attempts=1)
+def harm_process(ctx: Context, payload: Where) -> str:
+    """Try in a process."""
+    return harm(ctx, payload.amount)
+
+
+@task("run.flood_and_die", isolation="process", max_attempts=1)
+def flood_and_die(ctx: Context, payload: Where) -> None:
+    """Log too much, wait until it was told, and be killed."""
+    for number in range(payload.amount):
+        ctx.log("flood", number=number)
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("run.log_from_everywhere", isolation="process", max_attempts=1)
+def log_from_everywhere(ctx: Context) -> str:
+    """Log from threads, from a signal's handler in the middle of it, and from a forked process."""
+    signal.signal(signal.SIGALRM, lambda *_: ctx.log("in a signal's handler", text="y" * 2000))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+
+    def talk() -> None:
+        for _ in range(2000):
+            ctx.log("in a thread")
+
+    threads = [threading.Thread(target=talk) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(2000):
+        ctx.progress(number)
+        ctx.log("x" * 2000, text="x" * 2000)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for thread in threads:
+        thread.join()
+    if os.fork() == 0:
+        logging.getLogger().warning("in a forked process")
+        os._exit(0)
+    os.wait()
     return "said"
 
 

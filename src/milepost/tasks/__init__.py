@@ -2,6 +2,7 @@
 
 from milepost.tasks.context import Context, ProgressSink
 from milepost.tasks.definition import Isolation, TaskDefinition, task
+from milepost.tasks.loglines import Level, LogLine
 from milepost.tasks.registry import Registry, registry
 
-__all__ = ["Context", "Isolation", "ProgressSink", "Registry", "TaskDefinition", "registry", "task"]
+__all__ = ["Context", "Isolation", "Level", "LogLine", "ProgressSink", "Registry", "TaskDefinition", "registry", "task"]

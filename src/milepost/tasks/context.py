@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from milepost.errors import Cancelled
+from milepost.tasks.loglines import HandlerLog, Level
 
 SENT_EVERY_S = 0.2
 """Progress of a task leaves its worker at most this often; the first and the last always."""
@@ -39,6 +40,7 @@ class Context:
     """Of this attempt. It grows with every change of hands: an outside system that remembers the largest it saw can
     refuse whoever comes late with a smaller one."""
     _sink: ProgressSink | None = None
+    _log: HandlerLog | None = None
     _clock: Callable[[], float] = time.monotonic
     _next_at: float = 0.0
     # At most one update is held back. A deque, because its append and pop are atomic: the handler's thread puts, the
@@ -80,6 +82,15 @@ class Context:
             self._held.clear()
         if self._sink is not None:
             self._sink(done, total, unit, message)
+
+    def log(self, message: object, /, *, level: Level = "info", **fields: object) -> None:
+        """Say something for the worker's log: a message of one line, and fields that programs can read.
+
+        Never raises and never harms the task. Fields are text, numbers, booleans or None; other values go as their
+        text. What is too long is cut, what is more than 50 lines a second after a burst of 200 is left out and counted.
+        """
+        if self._log is not None:
+            self._log.add(level, message, fields)
 
     def flush(self, *, final: bool = False) -> None:
         """Send the update that was held back, if its time has come or it is `final`. The worker does this."""

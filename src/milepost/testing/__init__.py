@@ -13,16 +13,18 @@ from pydantic import TypeAdapter
 
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.context import Context
+from milepost.tasks.loglines import HandlerLog, LogLine
 from milepost.tasks.registry import registry
 from milepost_schemas import Progress
 
 
 @dataclass
 class Ran:
-    """What a handler did: its `result` as a submitter would read it (plain JSON values), and its `progress`."""
+    """What a handler did and said: its `result` is as a submitter would read it (plain JSON values)."""
 
     result: Any = None
     progress: list[Progress] = field(default_factory=list)
+    log: list[LogLine] = field(default_factory=list)
 
 
 async def run_task(
@@ -36,8 +38,9 @@ async def run_task(
     """Run a handler once as a worker would: the payload is checked, the result goes through JSON.
 
     `payload` is what a submitter would send (JSON values) or an instance of the handler's model. Every call of
-    `ctx.progress` is kept. Plain functions run in a thread. What the handler raises is raised here; so is pydantic's
-    ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for what is no task.
+    `ctx.progress` and `ctx.log` is kept. Plain functions run in a thread. What the handler raises is raised here; so is
+    pydantic's ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for what is no
+    task.
     """
     definition = next((each for each in registry if each.handler is handler), None)
     if definition is None:
@@ -54,6 +57,7 @@ async def run_task(
         _sink=lambda done, total, unit, message: ran.progress.append(
             Progress(done=done, total=total, unit=unit, message=message)
         ),
+        _log=HandlerLog(ran.log.append, lambda: float(next(ticks))),
         # Every call is a second later than the last: nothing is held back.
         _clock=lambda: float(next(ticks)),
     )

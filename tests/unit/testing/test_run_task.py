@@ -3,8 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from milepost import Context, task
 from milepost.demo import count, fail, spin
 from milepost.errors import TaskDefinitionError
+from milepost.tasks.registry import registry
 from milepost.testing import run_task
 
 
@@ -32,3 +34,17 @@ async def test_a_payload_that_does_not_fit_is_refused() -> None:
 async def test_a_function_that_is_no_task_is_refused() -> None:
     with pytest.raises(TaskDefinitionError, match="no @task"):
         await run_task(lambda: None)
+
+
+async def test_what_a_handler_logs_is_kept() -> None:
+    @task("x.logs")
+    async def logs(ctx: Context) -> None:
+        for number in range(1000):
+            ctx.log("a line", level="warning", number=number)
+
+    try:
+        ran = await run_task(logs)
+    finally:
+        del registry._by_type["x.logs"]
+    assert len(ran.log) == 1000
+    assert ran.log[-1] == ("warning", "a line", {"number": 999})

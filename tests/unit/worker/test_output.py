@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost_worker.execution.output import BURST_LINES, LINE_CHARS, LINES_A_SECOND, TAIL_BYTES, Lines
+from milepost.tasks.loglines import BURST_LINES, LINES_A_SECOND
+from milepost_worker.execution.output import LINE_CHARS, TAIL_BYTES, Lines
 
 
 def _lines(*parts: bytes) -> list[str]:
@@ -36,7 +37,7 @@ def test_long_lines_are_cut_and_take_no_room() -> None:
         lines.feed(b"x" * 10_000, 0.0)
     assert len(lines._begun) <= 4 * LINE_CHARS
     lines.feed(b"\nnext\n", 0.0)
-    assert said == ["x" * LINE_CHARS, "next"]
+    assert said == ["x" * (LINE_CHARS - 1) + "…", "next"]
 
 
 def test_too_many_lines_are_counted_and_left_out_until_time_has_passed() -> None:

@@ -15,6 +15,7 @@ from milepost.runtime.logs import get_logger, set_up_logs
 from milepost.runtime.settings import Settings
 from milepost.runtime.tracing import set_up_tracing, shut_down_tracing
 from milepost.tasks.registry import load
+from milepost_worker.execution.printed import heard
 from milepost_worker.service import serve
 
 log = get_logger("milepost.worker.main")
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         set_up_tracing("worker")
 
         async def body(shutdown: Shutdown) -> None:
-            await serve(settings, registry, settings.tasks, shutdown)
+            with heard(settings.log_level):
+                await serve(settings, registry, settings.tasks, shutdown)
 
         status = run(body)
     except MilepostError as error:

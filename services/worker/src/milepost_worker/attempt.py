@@ -23,10 +23,11 @@ from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
 from milepost_schemas import EventKind
 from milepost_worker.execution.inline import ThreadJob, call
-from milepost_worker.execution.job import Job, Progress
+from milepost_worker.execution.job import Job, Tells
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.execution.postmortem import Limits
 from milepost_worker.execution.processes import Kept
+from milepost_worker.handler_log import HandlerLogSink, log_of, to_the_workers_log
 from milepost_worker.outcome import (
     TOTAL_TIMEOUT,
     Dropped,
@@ -65,12 +66,14 @@ class Runners:
     def __init__(
         self,
         thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob],
-        process: Callable[[dict[str, object], Limits, Progress, float, Kept], Awaitable[Job]],
+        process: Callable[[dict[str, object], Limits, Tells, float, Kept], Awaitable[Job]],
         leftovers: Leftovers,
+        log: HandlerLogSink = to_the_workers_log,
     ) -> None:
         self.thread = thread
         self.process = process
         self.leftovers = leftovers
+        self.log = log
 
 
 class Attempt:
@@ -120,6 +123,7 @@ class Attempt:
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
+        self._log = log_of(claimed, runners.log)
         self.context = Context(
             id=claimed.id,
             type=claimed.type,
@@ -131,6 +135,7 @@ class Attempt:
             trace_id=trace_id_of(claimed.traceparent),
             epoch=claimed.epoch,
             _sink=self._progress,
+            _log=self._log,
         )
 
     @property
@@ -252,7 +257,8 @@ class Attempt:
         }
         self._begin()
         limits = Limits(self.definition.memory, self.definition.cpu_s)
-        return await self._runners.process(job, limits, self._progress, self._lease_until, self._kept_by)
+        tells = Tells(self._progress, self._log)
+        return await self._runners.process(job, limits, tells, self._lease_until, self._kept_by)
 
     def _begin(self) -> None:
         """Note that the handler begins: from here its start is told, unless its end comes at once."""
@@ -334,6 +340,7 @@ class Attempt:
     def _flush_last(self) -> None:
         """Put the last progress into the trail now: what a thread hands over comes a turn of the loop too late."""
         self.context.flush_to(self.trail.add_progress)
+        self._log.close()
 
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         if self.definition.isolation == "process" or self.definition.asynchronous:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -19,7 +20,9 @@ from pydantic import ValidationError
 
 from milepost.tasks.context import SENT_EVERY_S, Context
 from milepost.tasks.definition import TaskDefinition
+from milepost.tasks.loglines import HandlerLog, LogLine
 from milepost.tasks.registry import registry
+from milepost_worker.execution.bridges import bridge
 from milepost_worker.execution.inline import encode_result
 from milepost_worker.execution.kernel import data_bytes, offer_to_the_oom_killer
 from milepost_worker.execution.postmortem import LESS, MORE
@@ -46,12 +49,36 @@ class _Worker:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._sending = False
 
-    def send(self, data: bytes) -> None:
-        # A worker that is gone is noticed by whoever listens.
-        with self._lock, suppress(OSError):
-            self._connection.sendall(data)
+    def send(self, data: bytes) -> bool:
+        """Send a frame; False if this thread is in the middle of another one, as one that handles a signal may be."""
+        with self._lock:
+            if self._sending:
+                return False
+            self._sending = True
+            try:
+                # A worker that is gone is noticed by whoever listens.
+                with suppress(OSError):
+                    self._connection.sendall(data)
+            finally:
+                self._sending = False
+        return True
+
+    def progress(self, done: Any, total: Any, unit: Any, message: Any, /) -> None:
+        """Send an update."""
+        self.send(_progress(done, total, unit, message))
+
+    def log(self, line: LogLine, /) -> None:
+        """Send a line of the handler."""
+        if not self.send(json_frame(Kind.LOG, tuple(line))):
+            raise BlockingIOError
+
+    def left_out(self, log: HandlerLog) -> None:
+        """Tell how many lines were left out since this was told last."""
+        if lines := log.take_left_out():
+            self.send(json_frame(Kind.LEFT_OUT, lines))
 
     def receive(self) -> tuple[int, bytes] | None:
         """Return kind and body of the next frame; None when the worker is gone."""
@@ -91,6 +118,10 @@ def serve(connection: socket.socket, faults: int) -> None:
     if definition is None:
         worker.send(_as_frame(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
         return
+    log = HandlerLog(worker.log)
+    # In what the handler forks in turn nobody can tell whose turn it is to use the connection.
+    os.register_at_fork(after_in_child=partial(log.forked, _print))
+    bridge(log, job["log_level"])
     context = Context(
         id=UUID(job["id"]),
         type=job["type"],
@@ -101,13 +132,15 @@ def serve(connection: socket.socket, faults: int) -> None:
         labels=job["labels"],
         trace_id=job["trace_id"],
         epoch=job["epoch"],
-        _sink=lambda *update: worker.send(_progress(*update)),
+        _sink=worker.progress,
+        _log=log,
     )
     stop: list[Callable[[], object]] = []
     # Before the limit: a thread's stack counts against it.
-    threading.Thread(target=_listen, args=(worker, context, stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(worker, context, log, stop), daemon=True).start()
     outcome = _limit(definition) or _run(definition, context, job["payload"], stop)
     context.flush(final=True)
+    worker.left_out(log)
     worker.send(_as_frame(outcome))
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -122,6 +155,10 @@ def _prepare(faults: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _print(line: LogLine, /) -> None:
+    os.write(2, f"{line.level}: {line.message} {line.fields or ''}\n".encode())
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
@@ -193,13 +230,14 @@ async def _coroutine(definition: TaskDefinition, arguments: tuple[Any, ...], sto
     return await task
 
 
-def _listen(worker: _Worker, context: Context, stop: list[Callable[[], object]]) -> None:
+def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Callable[[], object]]) -> None:
     while True:
         # With the memory at its limit anything may fail here; the next round may have more.
         with suppress(MemoryError):
             try:
                 if not worker.waits(SENT_EVERY_S):
                     context.flush()
+                    worker.left_out(log)
                     continue
                 received = worker.receive()
             except OSError:

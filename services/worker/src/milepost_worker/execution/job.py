@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from milepost.tasks.loglines import HandlerLog
 from milepost_worker.outcome import Failed, Succeeded
 
 RESULT_BYTES = 16 * 1024 * 1024
@@ -11,6 +12,13 @@ RESULT_BYTES = 16 * 1024 * 1024
 
 Progress = Callable[[Any, Any, Any, Any], None]
 """Takes what a handler said of its progress: done, total, unit, message."""
+
+
+class Tells(NamedTuple):
+    """Where goes what a handler in a process says while it runs."""
+
+    progress: Progress
+    log: HandlerLog
 
 
 class Job(Protocol):

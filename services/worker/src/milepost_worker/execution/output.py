@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from milepost.tasks.loglines import Allowance, one_line
+
 LINE_CHARS: Final = 2_000
 TAIL_BYTES: Final = 16 * 1024
-BURST_LINES: Final = 200
-LINES_A_SECOND: Final = 50.0
 LARGE_READ: Final = 16 * 1024
 PAUSE_S: Final = 0.01
 
@@ -18,7 +18,7 @@ class Lines:
     def __init__(self, say: Callable[[str], None], now: float) -> None:
         self._say = say
         self._begun = bytearray()
-        self._allowed = float(BURST_LINES)
+        self._allowance = Allowance(now)
         self._at = now
         self.left_out = 0
         self.tail = bytearray()
@@ -26,7 +26,6 @@ class Lines:
 
     def feed(self, data: bytes, now: float) -> None:
         """Take what was written, at monotonic time `now`."""
-        self._allowed = min(float(BURST_LINES), self._allowed + (now - self._at) * LINES_A_SECOND)
         self._at = now
         self.tail += data
         del self.tail[:-TAIL_BYTES]
@@ -42,13 +41,11 @@ class Lines:
             self._line()
 
     def _line(self) -> None:
-        if self._allowed < 1:
-            self.left_out += 1
-        else:
-            self._allowed -= 1
-            text = self._begun.decode("utf-8", "replace").rstrip()[:LINE_CHARS]
+        if self._allowance.take(self._at):
             # What a handler prints must not move the cursor of whoever reads the log on a terminal.
-            self._say("".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
+            self._say(one_line(self._begun.decode("utf-8", "replace").rstrip(), LINE_CHARS))
+        else:
+            self.left_out += 1
         self._begun.clear()
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from milepost.runtime.logs import get_logger
 from milepost_schemas import TaskError
-from milepost_worker.execution.job import Progress
+from milepost_worker.execution.job import Tells
 from milepost_worker.execution.kernel import oom_kills
 from milepost_worker.execution.output import Output
 from milepost_worker.execution.postmortem import Limits, postmortem
@@ -39,12 +39,12 @@ class Parent(Protocol):
 class ProcessJob:
     """An attempt in its process. It can always be ended."""
 
-    def __init__(self, parent: Parent, run: int, place: int, limits: Limits, progress: Progress) -> None:
+    def __init__(self, parent: Parent, run: int, place: int, limits: Limits, tells: Tells) -> None:
         self._parent = parent
         self._run = run
         self._place = place
         self._limits = limits
-        self._progress = progress
+        self._tells = tells
         self._said: Succeeded | Failed | None = None
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Ending] = self._loop.create_future()
@@ -77,7 +77,13 @@ class ProcessJob:
     def _take(self, kind: Kind, body: bytes) -> None:
         if kind is Kind.PROGRESS:
             done, total, unit, message = orjson.loads(body)
-            self._progress(done, total, unit, message)
+            self._tells.progress(done, total, unit, message)
+        elif kind is Kind.LOG:
+            # Bounded once more, also in number: what was cut and counted over there is what the handler left alone.
+            level, said, fields = orjson.loads(body)
+            self._tells.log.add(level, said, dict(fields))
+        elif kind is Kind.LEFT_OUT:
+            self._tells.log.leave_out(max(0, int(orjson.loads(body))))
         elif self._said is not None:
             raise GarbledError("a second outcome came")
         elif kind is Kind.RESULT:

@@ -15,7 +15,7 @@ from milepost.errors import MilepostError
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost_worker.execution.board import LeaseBoard
-from milepost_worker.execution.job import Progress
+from milepost_worker.execution.job import Tells
 from milepost_worker.execution.postmortem import Limits
 from milepost_worker.execution.process import ProcessJob
 from milepost_worker.execution.wire import LOST, NOTICE, REQUEST, Ending, Notice, Request, Why
@@ -39,8 +39,12 @@ class NoForkServerError(MilepostError):
 class Processes:
     """Starts attempts in processes of their own. As a context manager it keeps a fork server while the block runs."""
 
-    def __init__(self, modules: Sequence[str], *, warm: bool = True) -> None:
-        """Serve the tasks of `modules`; without `warm` the fork server is started when it is first needed."""
+    def __init__(self, modules: Sequence[str], *, warm: bool = True, log_level: str = "info") -> None:
+        """Serve the tasks of `modules`; without `warm` the fork server is started when it is first needed.
+
+        What handlers log below `log_level` does not leave their processes.
+        """
+        self._log_level = log_level
         self._modules = list(modules)
         self._warm = warm
         self._runs = itertools.count(1)
@@ -63,7 +67,7 @@ class Processes:
             await asyncio.wait({self._keeping})
 
     async def start(
-        self, job: dict[str, Any], limits: Limits, progress: Progress, lease_until: float, kept: Kept | None = None
+        self, job: dict[str, Any], limits: Limits, tells: Tells, lease_until: float, kept: Kept | None = None
     ) -> ProcessJob:
         """Start an attempt in a new process; see `child.serve` for what `job` holds.
 
@@ -81,7 +85,7 @@ class Processes:
             control = self._control
             if control is not None:
                 with suppress(BrokenPipeError, ConnectionResetError):
-                    return await self._start(control, job, limits, progress, lease_until, kept)
+                    return await self._start(control, job, limits, tells, lease_until, kept)
                 # It has just died; its replacement is on its way.
                 self._ready.clear()
 
@@ -90,7 +94,7 @@ class Processes:
         control: socket.socket,
         job: dict[str, Any],
         limits: Limits,
-        progress: Progress,
+        tells: Tells,
         lease_until: float,
         kept: Kept | None,
     ) -> ProcessJob:
@@ -110,12 +114,12 @@ class Processes:
         finally:
             theirs.close()
             os.close(write)
-        process = ProcessJob(self, run, place, limits, progress)
+        process = ProcessJob(self, run, place, limits, tells)
         # Before anything is awaited: its end may be told at once.
         self._jobs[run] = process
         process.finished.add_done_callback(lambda _: self._over(run, place))
         try:
-            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job)
+            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job | {"log_level": self._log_level})
         except BaseException:
             self.request(Request.KILL, run, place)
             raise

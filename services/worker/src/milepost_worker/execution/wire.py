@@ -77,9 +77,19 @@ class Kind(IntEnum):
     PROGRESS = 3
     RESULT = 4
     FAILED = 5
+    LOG = 6
+    """A line of the handler: level, message, fields."""
+    LEFT_OUT = 7
+    """How many lines more the child left out."""
 
 
-BOUNDS: Final = {Kind.PROGRESS: 64 * 1024, Kind.RESULT: RESULT_BYTES, Kind.FAILED: 256 * 1024}
+BOUNDS: Final = {
+    Kind.PROGRESS: 64 * 1024,
+    Kind.RESULT: RESULT_BYTES,
+    Kind.FAILED: 256 * 1024,
+    Kind.LOG: 64 * 1024,
+    Kind.LEFT_OUT: 32,
+}
 """Most bytes a child may send as one frame of a kind; what is not here it may not send."""
 
 
