@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from milepost_schemas.base import Contract, Timestamp
 from milepost_schemas.position import Position
@@ -49,6 +49,9 @@ class Event(Contract):
 
     `data` of a kind that patches holds members of the task with their new values: a task is the fold of its events.
     """
+
+    # Not frozen: whoever reads one adds the traceparent, and a copy would cost half of what reading it does.
+    model_config = ConfigDict(frozen=False)
 
     task: UUID
     tenant: str

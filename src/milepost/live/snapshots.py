@@ -13,6 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from milepost.errors import Unavailable
 from milepost.live.wire import (
+    MEMBERS,
     LiveEvent,
     Sort,
     head_of,
@@ -287,26 +288,19 @@ def _seed_arguments(
 def _arguments(event: Event) -> list[Any]:
     """Return what apply.lua wants to know of an event."""
     kind, patch = event.kind, event.data
+    if kind.patches and patch.keys() == MEMBERS:
+        return _whole_arguments(event)
     members: list[tuple[str, bytes]] = []
-    row = None
     finished: int | str = ""
     if kind.patches:
         alone = is_progress_only(event)
         lifecycle = not alone
         base = lifecycle and patch.keys() >= _WHOLE
-        patch = {**patch, "epoch": event.at.epoch}
-        row = row_text(patch) if base else None
-        if row is None:
-            members = members_of(patch)
+        members = members_of({**patch, "epoch": event.at.epoch})
         if "state" in patch:
             finished = int(patch["state"] in _FINISHED)
-        data = row or (json_text(patch) if len(members) == len(patch) else object_text(members))
     else:
         alone = lifecycle = base = False
-        data = object_text(members_of(patch))
-    sort = Sort.PROGRESS if alone else Sort.PATCH
-    if row is not None:
-        sort = Sort.LAST if finished else Sort.WHOLE
     ttl = 0
     if lifecycle:
         ttl = FINISHED_TTL_S if kind.terminal else OPEN_TTL_S
@@ -316,12 +310,22 @@ def _arguments(event: Event) -> list[Any]:
         *event.at,
         merged_of(event),
         int(lifecycle),
-        2 if row else int(base),
+        int(base),
         ttl,
         finished,
         event.traceparent or "",
-        head_of(event, sort),
-        data,
+        head_of(event, Sort.PROGRESS if alone else Sort.PATCH),
+        object_text(members if kind.patches else members_of(patch)),
         len(members),
         *[part for member in members for part in member],
     ]
+
+
+def _whole_arguments(event: Event) -> list[Any]:
+    """The same for an event that holds the whole task."""
+    epoch, seq = event.at
+    task = event.data if event.data["epoch"] == epoch else {**event.data, "epoch": epoch}
+    finished = task["state"] in _FINISHED
+    ttl = FINISHED_TTL_S if event.kind.terminal else OPEN_TTL_S
+    head = head_of(event, Sort.LAST if finished else Sort.WHOLE)
+    return [epoch, seq, merged_of(event), 1, 2, ttl, int(finished), event.traceparent or "", head, json_text(task), 0]

@@ -42,8 +42,8 @@ def event_of(record: Consumed) -> Event:
     if not event.tenant or "\x00" in event.tenant or ":" in event.tenant:
         raise UndecodableError("tenant is not a tenant's name")
     # From the header only: a traceparent in the body is not the contract.
-    trace = valid_traceparent(header(headers, "traceparent"))
-    return event.model_copy(update={"traceparent": trace})
+    event.traceparent = valid_traceparent(header(headers, "traceparent"))
+    return event
 
 
 class Ingest:
