@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -140,19 +141,22 @@ class Snapshots:
         self._read = _Script("read.lua")
         self.healthy = True
 
-    async def apply(self, events: Sequence[Event]) -> int:
+    async def apply(self, events: Iterable[Event]) -> int:
         """Apply events in order and announce those that are news; return how many were.
 
         Applying an event twice changes nothing. Raises ValueError for an event with too many members.
         """
         calls = []
-        for start in range(0, len(events), BATCH):
+        coming = iter(events)
+        while True:
             keys: list[str] = []
             arguments: list[Any] = []
-            for event in events[start : start + BATCH]:
+            for event in islice(coming, BATCH):
                 key = key_of(event.tenant, event.task)
                 keys += (key, key + ":h")
                 arguments += _arguments(event)
+            if not keys:
+                break
             calls.append((len(keys), *keys, *arguments))
         return sum(await self._run(self._apply, calls)) if calls else 0
 

@@ -1,8 +1,9 @@
 """The ingest: events from Kafka into the snapshots of Redis, in batches, without losing one."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -116,33 +117,39 @@ class Ingest:
 
     async def take(self, records: Records) -> None:
         """Apply a batch, however long Redis or Kafka take to come back; nothing in hand is given up."""
-        events: list[Event] = []
         bad: list[tuple[Consumed, str]] = []
-        for record in records:
-            try:
-                events.append(event_of(record))
-            except UndecodableError as error:
-                bad.append((record, str(error)))
+        if not self._traced:
+            await self._apply(partial(_events, records, bad))
+        else:
+            with _spans(list(_events(records, bad))) as traced:
+                await self._apply(partial(iter, traced))
         if bad:
             await put_aside(self._writer, self._topics, bad)
-        if not events:
-            return
-        if not self._traced:
-            await self._apply(events)
-            return
-        with _spans(events) as traced:
-            await self._apply(traced)
 
-    async def _apply(self, events: Sequence[Event]) -> None:
+    async def _apply(self, events: Callable[[], Iterator[Event]]) -> None:
         attempt = 0
         while True:
             try:
-                self.applied += await self._snapshots.apply(events)
+                self.applied += await self._snapshots.apply(events())
             except Unavailable:
                 await asyncio.sleep(jittered(attempt, cap=2.0))
                 attempt += 1
             else:
                 return
+
+
+def _events(records: Records, bad: list[tuple[Consumed, str]]) -> Iterator[Event]:
+    """Yield what records hold; those that cannot be read are put into `bad`.
+
+    One by one, for whoever takes them to finish with each before the next is made: a thousand at once fall out of the
+    processor's cache before they are looked at again.
+    """
+    bad.clear()
+    for record in records:
+        try:
+            yield event_of(record)
+        except UndecodableError as error:
+            bad.append((record, str(error)))
 
 
 @contextmanager
