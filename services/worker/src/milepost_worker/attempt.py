@@ -190,18 +190,20 @@ class Attempt:
         self._wind_up()
 
     def start(self, ended: Callable[["Attempt", Outcome], None]) -> None:
-        """Start the handler; `ended` is called once, on the loop, whatever a handler does."""
+        """Start the handler, unless it was stopped already; `ended` is called once, on the loop, whatever it does."""
         self._ended = ended
         # All that happens to it happens in one context, so that every line of the log names the task.
         context = self._context = copy_context()
         context.run(at_work, self.id, self.context.trace_id)
+        if self.reason is not None:
+            outcome = Stopped() if self.reason is StopReason.CANCELLED else Dropped()
+            self._loop.call_soon(self._end, outcome, context=context)
+            return
         self._task = task = self._loop.create_task(self._run(), context=context)
         task.add_done_callback(self._handler_ended, context=context)
         ends_at = self._ends_at()
         if ends_at is not None:
             self._timer = self._loop.call_at(ends_at, self._wind_up)
-        if self.reason is not None:
-            self._wind_up()
 
     async def _run(self) -> Succeeded | Failed:
         # In one asyncio task with the handler, for one on the loop: a second one costs more than a short handler does.

@@ -24,10 +24,12 @@ class Pump:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(EVERY_S)
-            now = loop.time()
-            for attempt in list(self._telling):
-                if not self._pump(attempt, now):
-                    del self._telling[attempt]
+            self._pump_all(loop.time())
+
+    def _pump_all(self, now: float) -> None:
+        for attempt in list(self._telling):
+            if not self._pump(attempt, now):
+                del self._telling[attempt]
 
     @staticmethod
     def _pump(attempt: Attempt, now: float) -> bool:

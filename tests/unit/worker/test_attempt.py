@@ -1,0 +1,99 @@
+"""What becomes of an attempt when it is over."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from milepost import Context, task
+from milepost.tasks.registry import registry
+from milepost_worker.attempt import Attempt, StopReason
+from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded
+from milepost_worker.pump import Pump
+from tests.conftest import eventually
+from tests.unit.worker.test_pump import attempt_of
+
+
+@pytest.fixture(autouse=True)
+def _clean_registry() -> Iterator[None]:
+    before = dict(registry._by_type)
+    yield
+    registry._by_type.clear()
+    registry._by_type.update(before)
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def _run(type_: str, pump: Pump, stop: StopReason | None = None) -> "tuple[Outcome, weakref.ref[Attempt]]":
+    """Run a handler to its end; with a reason, stop it when it has begun."""
+    over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    attempt = attempt_of(type_, pump, [])
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    if stop is not None:
+        await asyncio.sleep(0)
+        attempt.stop(stop)
+    return await over, weakref.ref(attempt)
+
+
+@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.parametrize(
+    ("type_", "stop", "outcome"),
+    [
+        ("x.returns", None, Succeeded),
+        ("x.raises", None, Failed),
+        ("x.waits", StopReason.CANCELLED, Stopped),
+        ("x.waits", StopReason.LEASE_LOST, Dropped),
+    ],
+)
+async def test_it_hangs_in_no_cycle(type_: str, stop: StopReason | None, outcome: type[Outcome]) -> None:
+    """Or a busy worker would spend a quarter of its time in the garbage collector."""
+
+    @task("x.returns")
+    async def returns(ctx: Context) -> int:
+        ctx.progress(1, 2)
+        return 1
+
+    @task("x.raises")
+    async def raises(_ctx: Context) -> None:
+        raise ValueError("no")
+
+    @task("x.waits")
+    async def waits(_ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    pump = Pump()
+    pumping = asyncio.create_task(pump.run())
+    ended, ref = await _run(type_, pump, stop)
+    assert isinstance(ended, outcome)
+
+    async def is_gone() -> bool:
+        return ref() is None
+
+    await eventually(is_gone, "the attempt to be gone without the collector")
+    pumping.cancel()
+
+
+async def test_one_that_was_stopped_before_its_handler_began_ends_all_the_same() -> None:
+    began = False
+
+    @task("x.begins")
+    async def begins(_ctx: Context) -> None:
+        nonlocal began
+        began = True
+        await asyncio.Event().wait()
+
+    over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    attempt = attempt_of("x.begins", Pump(), [])
+    attempt.stop(StopReason.RELEASED)
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    async with asyncio.timeout(10):
+        assert await over == Dropped()
+    assert not began
