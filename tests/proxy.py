@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _CHUNK = 64 * 1024
+_ASK_AGAIN_S = 0.05
 
 
 class Proxy:
-    """Listens on a port of its own and passes bytes to a server until told otherwise."""
+    """Listens on a port of its own and passes bytes to a server until told otherwise.
+
+    While nobody listens behind it, nobody does here: a server that is gone refuses, and does not take and hang up.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
@@ -21,26 +25,53 @@ class Proxy:
         """Connections taken so far."""
         self._flows = asyncio.Event()
         self._replies = asyncio.Event()
+        self._ends = asyncio.Event()
         self._passed = asyncio.Event()
         self._held = asyncio.Event()
         self.flow()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
         """Take connections, from the first call on always on the same port; nothing if it does."""
-        if self._server is not None:
+        if self._server is not None or self._waiting is not None:
             return
+        await self._listen()
+
+    async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Take no more connections and cut those there are, as a host does whose server died."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        self._close()
+        self.cut()
+
+    def _close(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        self.cut()
+
+    def _nobody_there(self) -> None:
+        """Refuse until somebody listens again."""
+        if self._server is not None:
+            self._close()
+            self._waiting = asyncio.create_task(self._until_somebody_is())
+
+    async def _until_somebody_is(self) -> None:
+        while True:
+            await asyncio.sleep(_ASK_AGAIN_S)
+            with contextlib.suppress(OSError):
+                _, asking = await asyncio.open_connection(*self.target)
+                asking.transport.abort()
+                break
+        self._waiting = None
+        await self._listen()
 
     def stall(self) -> None:
         """Hold everything back, on connections there are and on new ones: no byte, no end, as after a network cut."""
@@ -53,8 +84,14 @@ class Proxy:
         self._passed.clear()
         self._replies.clear()
 
+    def swallow(self) -> None:
+        """As `stall`, and what the server ends is not heard of here either, until `flow`."""
+        self.stall()
+        self._ends.clear()
+
     def flow(self) -> None:
         """Let everything pass again, first what was held back."""
+        self._ends.set()
         self._flows.set()
         self._replies.set()
 
@@ -98,8 +135,10 @@ class Proxy:
         try:
             await self._flows.wait()
             there, back = await asyncio.open_connection(*self.target)
-        except OSError:
+        except OSError as error:
             writer.transport.abort()
+            if isinstance(error, ConnectionRefusedError):
+                self._nobody_there()
             return
         finally:
             self._pairs.discard(alone)
@@ -134,6 +173,8 @@ class Proxy:
                 await self._replies.wait()
                 writer.write(data)
                 await writer.drain()
+        with contextlib.suppress(OSError):
+            await self._ends.wait()
             writer.close()
 
 

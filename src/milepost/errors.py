@@ -13,6 +13,14 @@ class Unavailable(MilepostError):
     """A server Milepost depends on cannot be reached now. Nothing was accepted; trying again is safe."""
 
 
+class NoServer(Unavailable):
+    """A server said, or its host did, that it is not there for anybody now. `gone`: not even a process is there."""
+
+    def __init__(self, message: str, *, gone: bool) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
 class TaskDefinitionError(MilepostError):
     """A function cannot be made a task, or two tasks share a name."""
 

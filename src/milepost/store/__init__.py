@@ -17,7 +17,7 @@ from milepost.store.records import (
     Submitted,
     WorkerBeat,
 )
-from milepost.store.session import Session, opened_session
+from milepost.store.session import Session, open_session
 from milepost.store.store import Store
 from milepost.store.view import new_task_view, task_view
 
@@ -40,7 +40,7 @@ __all__ = [
     "migrate",
     "new_task_view",
     "open_pool",
-    "opened_session",
+    "open_session",
     "pending",
     "task_view",
 ]

@@ -1,9 +1,10 @@
 """A connection of a worker's own: it holds the worker's presence lock and renews its leases."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import cast
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, cast
 from uuid import UUID
 
 from milepost.errors import Unavailable
@@ -14,8 +15,18 @@ from milepost.store.store import Store
 CONNECT_WITHIN_S = 5.0
 STATEMENT_WITHIN_S = 3.0
 """A renewal that takes longer is tried again on another connection, while there is still some lease left."""
-_KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
-"""So that Postgres, too, notices within about 11 s that a machine is gone, and lets go of the lock."""
+
+
+def _keepalive(lease_s: float) -> dict[str, str]:
+    """Return what makes Postgres, too, notice that a machine is gone, and let go of the lock.
+
+    Not before the lease is over: a machine that is only cut off goes on until then, and hears nothing of it.
+    """
+    return {
+        "tcp_keepalives_idle": str(math.ceil(lease_s / 3)),
+        "tcp_keepalives_interval": str(math.ceil(lease_s / 4)),
+        "tcp_keepalives_count": "3",
+    }
 
 
 def presence_key(worker: UUID) -> int:
@@ -24,14 +35,38 @@ def presence_key(worker: UUID) -> int:
 
 
 class Session:
-    """An open connection. `lost` is set when it breaks, whoever broke it."""
+    """An open connection; as a context manager it closes itself. `lost` is set when it breaks, whoever broke it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: self.lost.set())
+        self._on_lost: Callable[[], None] = lambda: None
+        connection.add_termination_listener(self._breaks)
         # One connection answers to the same calls as a pool.
         self.store = Store(cast("Pool", connection))
+
+    def _breaks(self, _connection: Connection) -> None:
+        self.lost.set()
+        self._on_lost()
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when it breaks, or now if it is broken."""
+        self._on_lost = callback
+        if self.lost.is_set():
+            callback()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection, and so of the lock."""
+        # Not closed politely: that would wait for a server that may be gone.
+        self._connection.terminate()
 
     async def hold(self, worker: UUID) -> bool:
         """Take a worker's presence lock, which Postgres drops with the connection; False if another session has it.
@@ -46,27 +81,28 @@ class Session:
             raise
 
 
-@asynccontextmanager
-async def opened_session(hosts: Hosts) -> AsyncIterator[Session]:
-    """Connect for the block, to the host that takes writes. Raises Unavailable if there is none in time."""
+async def open_session(hosts: Hosts, lease_s: float, patience_s: float | None = None) -> Session:
+    """Connect to the host that takes writes; each has `patience_s` for it, None: the usual time.
+
+    Raises Unavailable if there is none in time; NoServer, if every host says that it is none for anybody.
+    """
     connection: Connection = None
     try:
-        try:
-            async with asyncio.timeout(CONNECT_WITHIN_S):
-                connection = await hosts.connect(
-                    command_timeout=STATEMENT_WITHIN_S + 0.5,
-                    server_settings=server_settings("worker-presence", STATEMENT_WITHIN_S) | _KEEPALIVE,
-                )
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            connection = await hosts.connect_now(
+                patience_s,
+                command_timeout=STATEMENT_WITHIN_S + 0.5,
+                server_settings=server_settings("worker-presence", STATEMENT_WITHIN_S) | _keepalive(lease_s),
+            )
+            async with asyncio.timeout(patience_s):
                 await plain_uuids(connection)
-        except Exception as error:
-            if transient(error):
-                raise _unavailable(error) from error
-            raise
-        yield Session(connection)
-    finally:
+    except BaseException as error:
         if connection is not None:
-            # Not closed politely: that would wait for a server that may be gone.
             connection.terminate()
+        if isinstance(error, Exception) and not isinstance(error, Unavailable) and transient(error):
+            raise _unavailable(error) from error
+        raise
+    return Session(connection)
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -208,12 +208,18 @@ class Store:
     # -- passes any process may make
 
     async def absent(self) -> list[Sighting]:
-        """Return workers that say they hold their presence lock, and do not (dead, or about to take it again)."""
+        """Return workers that said to this server they hold their presence lock, and do not.
+
+        They are dead, cut off, or about to take it again.
+        """
         return [Sighting(*row.values()) for row in await self._fetch("absent")]
 
-    async def sweep(self, limit: int, dead: Sequence[UUID] = ()) -> list[Any]:
-        """Take back tasks whose lease ran out or whose worker is among the `dead`; return their rows after it."""
-        return await self._fetch("sweep", limit, list(dead))
+    async def sweep(self, limit: int, dead: Sequence[Sighting] = ()) -> list[Any]:
+        """Take back tasks whose lease ran out or whose worker is among the `dead`; return their rows after it.
+
+        A worker that holds its lock by now, or said something since it was seen, is not dead.
+        """
+        return await self._fetch("sweep", limit, [each.worker for each in dead], [each.at for each in dead])
 
     async def due(self, limit: int) -> list[Any]:
         """Queue scheduled tasks whose time has come; return their rows after it."""

@@ -7,8 +7,9 @@ import orjson
 import pytest
 import uuid_utils.compat as uuid_utils
 
+from milepost.domain.presence import Sighting
 from milepost.runtime.settings import Settings
-from milepost.store import Claimed, GivenUp, Held, Release, Store, WorkerBeat, opened_session
+from milepost.store import Claimed, GivenUp, Held, Release, Session, Store, WorkerBeat, open_session
 from milepost.store.connection import Pool
 from milepost.store.hosts import Hosts
 from milepost.store.store import sql
@@ -21,8 +22,14 @@ WHY = '{"type": "LoopBlocked", "message": "m", "retryable": true}'
 RELEASED = '{"type": "Released", "message": "m", "retryable": true}'
 
 
-def _hosts(settings: Settings) -> Hosts:
-    return Hosts(settings.database_url.get_secret_value())
+async def _session(settings: Settings) -> Session:
+    return await open_session(Hosts(settings.database_url.get_secret_value()), settings.lease)
+
+
+async def _dead(store: Store, worker: UUID = WORKER) -> list[Sighting]:
+    """Have a worker say that it holds a lock, which nobody holds; return how it is seen."""
+    await _beat(store, worker, presence=True)
+    return [each for each in await store.absent() if each.worker == worker]
 
 
 async def _beat(store: Store, worker: UUID, *, presence: bool) -> None:
@@ -45,17 +52,17 @@ async def test_a_worker_is_absent_exactly_while_it_says_it_holds_a_lock_that_nob
     assert await store.absent() == [], "one that says nothing of presence is judged by its leases alone"
     await _beat(store, worker, presence=True)
     assert [each.worker for each in await store.absent()] == [worker]
-    async with opened_session(_hosts(settings)) as session:
+    async with await _session(settings) as session:
         assert await session.hold(worker)
         assert await store.absent() == []
-        async with opened_session(_hosts(settings)) as second:
+        async with await _session(settings) as second:
             assert not await second.hold(worker)
 
     async def absent() -> bool:
         return [each.worker for each in await store.absent()] == [worker]
 
     await eventually(absent, "Postgres to notice that the connection is gone", 5)
-    async with opened_session(_hosts(settings)) as session:
+    async with await _session(settings) as session:
         assert await session.hold(worker), "looking for it does not keep it"
 
 
@@ -63,13 +70,13 @@ async def test_a_worker_is_absent_exactly_while_it_says_it_holds_a_lock_that_nob
 async def test_both_sides_compute_the_same_key(store: Store, settings: Settings, worker: UUID) -> None:
     await _beat(store, worker, presence=True)
     assert [each.worker for each in await store.absent()] == [worker]
-    async with opened_session(_hosts(settings)) as session:
+    async with await _session(settings) as session:
         assert await session.hold(worker)
         assert await store.absent() == []
 
 
 async def test_a_session_that_is_cut_says_so(store: Store, settings: Settings, pool: Pool) -> None:
-    async with opened_session(_hosts(settings)) as session:
+    async with await _session(settings) as session:
         await pool.fetch(
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'milepost-worker-presence'"
             " and datname = current_database()"
@@ -85,13 +92,27 @@ async def test_a_session_that_is_cut_says_so(store: Store, settings: Settings, p
 async def test_the_tasks_of_a_dead_worker_are_taken_back_and_of_no_other(store: Store, pool: Pool) -> None:
     (mine,) = await _claimed(store, WORKER)
     (theirs,) = await _claimed(store, OTHER)
-    (row,) = await store.sweep(10, [WORKER])
+    (row,) = await store.sweep(10, await _dead(store))
     assert (row["id"], row["state"], row["epoch"], row["attempt"]) == (mine.id, "queued", 2, 1)
     assert (await row_of(store, theirs.id))["state"] == "running"
     history = await pool.fetchrow("select * from milepost.attempts")
     assert history is not None
     assert (history["outcome"], history["worker"]) == ("lease_lost", WORKER)
     assert "presence was gone" in history["error"]
+
+
+async def test_a_worker_that_is_back_since_it_was_looked_for_loses_nothing(store: Store, settings: Settings) -> None:
+    """A sweeper may stand still between its look and what follows from it."""
+    await _claimed(store)
+    dead = await _dead(store)
+    async with await _session(settings) as session:
+        assert await session.hold(WORKER)
+        assert await store.sweep(10, dead) == []
+    await _beat(store, WORKER, presence=True)
+    assert await store.sweep(10, dead) == [], "it said something since"
+    await _beat(store, WORKER, presence=False)
+    assert await store.sweep(10, dead) == []
+    assert len(await store.sweep(10, await _dead(store))) == 1
 
 
 async def test_a_task_that_is_given_up_is_swept_with_its_reason_and_counts(store: Store, pool: Pool) -> None:
@@ -114,7 +135,7 @@ async def test_what_is_given_back_does_not_count_however_often_that_is_said(stor
 
 async def test_nobody_gives_up_what_belongs_to_somebody_else_by_now(store: Store) -> None:
     (claimed,) = await _claimed(store)
-    await store.sweep(10, [WORKER])
+    await store.sweep(10, await _dead(store))
     assert await store.abandon([GivenUp(claimed.held, WHY, counts=False)]) == set()
     assert await store.abandon([]) == set()
     row = await row_of(store, claimed.id)
@@ -131,7 +152,7 @@ async def test_a_task_that_was_released_or_swept_can_be_stolen_at_once(store: St
     claimed = await _claimed(store, WORKER, 2)
     await pool.execute("update milepost.tasks set queued_at = now() - interval '3 seconds'")
     await store.release([Release(claimed[0].held, 1)])
-    await store.sweep(10, [WORKER])
+    await store.sweep(10, await _dead(store))
     assert len(await store.steal(OTHER, 15.0, ["default"], ["t.x"], 1.0, 10)) == 2
 
 
@@ -149,7 +170,8 @@ async def test_a_pass_over_a_hundred_thousand_tasks_reads_only_what_runs(store: 
     await pool.execute("alter table milepost.tasks enable trigger guard")
     await _claimed(store, OTHER, 100)
     await pool.execute("analyze milepost.tasks")
-    dead = f"array['{WORKER}']::uuid[]"
+    gone = await _dead(store)
+    dead = f"array['{WORKER}']::uuid[], array['{gone[0].at.isoformat()}']::timestamptz[]"
     async with pool.acquire() as connection:
         for name, arguments in (("sweep", f"(200, {dead})"), ("held_by", f"('{WORKER}')"), ("absent", "")):
             await connection.execute(f"prepare pass_{name} as {sql(name)}")
@@ -161,8 +183,8 @@ async def test_a_pass_over_a_hundred_thousand_tasks_reads_only_what_runs(store: 
     took = []
     for _ in range(20):
         began = time.perf_counter()
-        assert await store.absent() == []
-        assert await store.sweep(200, [WORKER]) == []
+        assert await store.absent() == gone
+        assert await store.sweep(200, gone) == []
         took.append(time.perf_counter() - began)
     print(f"a pass: median {sorted(took)[10] * 1000:.2f} ms")  # noqa: T201 - the figure
     assert min(took) < 0.05

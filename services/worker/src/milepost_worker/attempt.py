@@ -77,7 +77,7 @@ class Runners:
 
 
 class Attempt:
-    """A claimed task while it is ours. `lease_until` is by `time.monotonic`, and moved on by the keeper's thread."""
+    """A claimed task while it is ours. `lease_until` is by `time.monotonic`, and moved by the keeper's thread."""
 
     def __init__(
         self,
@@ -299,7 +299,7 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
         self._ask(task, end=False)
-        await asyncio.wait({task}, timeout=GRACE_S)
+        await asyncio.wait({task}, timeout=self._grace_s())
         if not task.done():
             self._ask(task, end=True)
             await asyncio.wait({task}, timeout=END_S)
@@ -325,6 +325,12 @@ class Attempt:
                 outcome = _outcome_of(task)
                 return outcome if isinstance(outcome, Succeeded) else Dropped()
         return Dropped()
+
+    def _grace_s(self) -> float:
+        """Return how long the handler may take to end: as long as usual, and no longer than its task is surely ours."""
+        if self.reason is not StopReason.LEASE_LOST:
+            return GRACE_S
+        return min(GRACE_S, max(0.0, self._lease_until - time.monotonic()))
 
     def _ends_at(self) -> float | None:
         """Return when the attempt's own time or the task's total time is over, whichever comes first; None: never."""

@@ -20,6 +20,8 @@ from milepost_worker.whereabouts import Whereabouts, whereabouts
 log = get_logger("milepost.worker.blocked")
 
 TICK_S = 0.25
+UNTOLD_AFTER_S = 0.5
+"""A loop that does not turn for so long cannot tell a handler in time that its task is not ours any more."""
 WRITE_WITHIN_S = 3.0
 EXIT_STATUS = 70
 """Of a worker that ended itself because its loop stayed blocked (EX_SOFTWARE)."""
@@ -52,13 +54,19 @@ class Blocked:
                 except RuntimeError:
                     await asyncio.Event().wait()
             await self._do(self._watch.look(now, self._limit_s(now), self._limit + LEFT_AFTER_S))
-            if self._watch.blocked_s(now) > NAMED_AFTER_S and self._overdue(now):
+            if self._overdue(now):
                 await self._end()
             await asyncio.sleep(TICK_S)
 
     def _overdue(self, now: float) -> bool:
         """Whether a lease ran out that only the main loop could have acted on: others may run the task by now."""
-        return any(now >= attempt.lease_until for attempt in self._running if not attempt.given_up)
+        blocked_s = self._watch.blocked_s(now)
+        return blocked_s > UNTOLD_AFTER_S and any(
+            now >= attempt.lease_until
+            and (blocked_s > NAMED_AFTER_S or (attempt.reason is None and attempt.on_the_loop and not attempt.settling))
+            for attempt in self._running
+            if not attempt.given_up
+        )
 
     def _limit_s(self, now: float) -> float:
         """Return how long this block may last: the limit, or less when the task's own time is over before."""

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from milepost.domain.blocking import LEFT_AFTER_S, NAMED_AFTER_S
-from milepost.errors import Unavailable
+from milepost.domain.presence import Absence
+from milepost.errors import NoServer, Unavailable
 from milepost.runtime.lifecycle import background, jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import GivenUp, Held, Session, opened_session
+from milepost.store import GivenUp, Held, Session, open_session
 from milepost.store.hosts import Hosts
 from milepost_worker.attempt import Attempt
 from milepost_worker.blocked import Blocked
@@ -27,6 +29,10 @@ from milepost_worker.running import Running
 log = get_logger("milepost.worker.keeper")
 
 HOLD_AGAIN_S = 0.25
+HURRIED_S = 0.5
+"""A host has so long to take a connection while others may find this worker absent: there must be time for several."""
+HURRIED_BETWEEN_S = 0.15
+LOOK_S = 0.05
 STANDSTILL_S = 15.0
 """So long after its leases ran out a process in which no thread at all gets on ends itself."""
 STOP_WITHIN_S = 5.0
@@ -42,15 +48,23 @@ class Keeper:
         running: Running,
         fenced: Callable[[list[Attempt]], None],
         cancelled: Callable[[list[Attempt]], None],
+        absent: Callable[[list[Attempt]], None],
     ) -> None:
-        """`fenced` and `cancelled` are called on the main loop: attempts that are not ours any more, or shall stop."""
+        """All three are called on the main loop.
+
+        With attempts that are not ours any more, that shall stop, and that may not be ours for much longer.
+        """
         self._settings = settings
         self._identity = identity
         self._running = running
         self._fenced = fenced
         self._cancelled = cancelled
+        self._absent = absent
+        self._absence = Absence()
         self._hosts = Hosts(settings.database_url.get_secret_value())
         self._session: Session | None = None
+        self._holder: Session | None = None
+        """What holds the presence lock."""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
@@ -79,6 +93,13 @@ class Keeper:
                 loop.call_soon_threadsafe(self._stopping.set)
         await asyncio.to_thread(thread.join, STOP_WITHIN_S)
 
+    def told(self) -> None:
+        """Say that Postgres was told `present` while it was False: nobody misses the lock. Called on the main loop."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._is_told)
+
     async def give_up(self, rows: list[GivenUp]) -> set[Held]:
         """Leave tasks to the sweep, from the keeper's own loop. Raises Unavailable."""
         session = self._session
@@ -93,47 +114,120 @@ class Keeper:
 
     async def _keep_all(self) -> None:
         async with background(
-            ("presence and leases", self._keep), ("loop watch", self._blocked.watch), ("standstill", self._standstill)
+            ("presence and leases", self._keep),
+            ("absence", self._stop_in_time),
+            ("loop watch", self._blocked.watch),
+            ("standstill", self._standstill),
         ):
             await self._stopping.wait()
 
     async def _keep(self) -> None:
         """Stay connected, hold the lock and renew, until cancelled."""
+        last: Session | None = None
         tries = 0
-        while True:
-            try:
-                async with opened_session(self._hosts) as session:
-                    self._session = session
-                    tries = 0
+        try:
+            while True:
+                try:
+                    session = await self._connect()
+                    if last is not None:
+                        last.close()
+                    last, tries = session, 0
                     await self._keep_by(session)
-            except Unavailable as error:
-                log.warning("leases could not be renewed", error=str(error), tasks=len(self._running), tries=tries)
-            finally:
-                # The main loop says so by another connection, and takes it back when the lock is held again: so only a
-                # worker that is gone altogether, or cut off, is found absent.
-                self._is_present(present=False)
-                self.connected = False
-                self._session = None
-            # At once the first time: a worker that is absent at two passes of a sweeper counts as dead.
-            await asyncio.sleep(0.0 if tries == 0 else jittered(tries, base=0.1, cap=1.0))
-            tries += 1
+                except Unavailable as error:
+                    log.warning("leases could not be renewed", error=str(error), tasks=len(self._running), tries=tries)
+                finally:
+                    self.connected = False
+                    self._session = None
+                # At once the first time: others may find the lock free from now on.
+                await asyncio.sleep(self._wait_s(tries))
+                tries += 1
+        finally:
+            if last is not None:
+                last.close()
+
+    async def _connect(self) -> Session:
+        asked = time.monotonic()
+        try:
+            session = await open_session(self._hosts, self._settings.lease, HURRIED_S if self._hurries() else None)
+        except NoServer as error:
+            self._absence.no_server(asked, gone=error.gone)
+            raise
+        session.when_lost(partial(self._is_lost, session))
+        return session
+
+    def _hurries(self) -> bool:
+        """Whether handlers can go on if there is another connection soon."""
+        back_by = self._absence.back_by()
+        return back_by is not None and time.monotonic() < back_by
+
+    def _wait_s(self, tries: int) -> float:
+        if tries == 0:
+            return 0.0
+        return HURRIED_BETWEEN_S if self._hurries() else jittered(tries, base=0.1, cap=1.0)
 
     async def _keep_by(self, session: Session) -> None:
         """Hold the lock and renew by one connection; raises Unavailable when it is of no use any more."""
+        self._session = session
+        try:
+            await self._hold_and_renew(session)
+        except Unavailable as error:
+            # One that only answers too late is kept until there is another: it may well hold the lock.
+            if not isinstance(error.__cause__, TimeoutError):
+                session.close()
+            raise
+
+    async def _hold_and_renew(self, session: Session) -> None:
         due, held = 0.0, not self._settings.presence
         while not session.lost.is_set():
-            if not held and (held := await session.hold(self._identity.id)):
-                self._is_present(present=True)
+            takes = not held and await session.hold(self._identity.id)
             now = time.monotonic()
-            if now >= due:
+            if takes or now >= due:
                 due = now + self._settings.renew
                 await self._renew(session)
                 self.connected = True
+            if takes:
+                # Only now: what was taken back until we held it is known to be somebody else's.
+                held = True
+                self._is_held(session)
             wait_s = due - time.monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait_s if held else min(wait_s, HOLD_AGAIN_S))):
                     await session.lost.wait()
         raise Unavailable("The connection to Postgres was cut.")
+
+    def _is_held(self, session: Session) -> None:
+        if not session.lost.is_set():
+            self._holder = session
+            self._absence.over()
+            self._is_present(present=True)
+
+    def _is_lost(self, session: Session) -> None:
+        """Postgres lets go of the lock about now.
+
+        The main loop says so by another connection, and takes it back when the lock is held again: so only a worker
+        that is gone altogether, or cut off, is found absent.
+        """
+        if session is self._holder:
+            self._holder = None
+            self._absence.lost(time.monotonic())
+            self._is_present(present=False)
+
+    def _is_told(self) -> None:
+        if not self.present:
+            self._absence.over()
+
+    async def _stop_in_time(self) -> None:
+        """Stop handlers before somebody else starts their tasks, who finds the lock free; until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            back_by, gone_by = self._absence.back_by(), self._absence.gone_by()
+            if back_by is None or gone_by is None or time.monotonic() < back_by:
+                continue
+            late = [each for each in self._running if each.lease_until > gone_by and not each.settling]
+            for attempt in late:
+                # From this thread: it ends processes, and the worker if its loop is blocked.
+                attempt.lease_until = gone_by
+            self._tell(self._absent, late)
 
     async def _renew(self, session: Session) -> None:
         attempts = [attempt for attempt in self._running if not attempt.settling and not attempt.given_up]

@@ -21,10 +21,22 @@ class Leases:
         self._running = running
 
     def fenced(self, attempts: list[Attempt]) -> None:
-        """Stop attempts that Postgres did not find under their epoch."""
+        """Stop attempts that Postgres did not find under their epoch, at once: their successors may be at work."""
         for attempt in attempts:
             if not attempt.settling:
                 log.warning("the task belongs to somebody else now; stopping its handler", task=str(attempt.id))
+                attempt.lease_until = min(attempt.lease_until, time.monotonic())
+                attempt.stop(StopReason.LEASE_LOST)
+
+    def absent(self, attempts: list[Attempt]) -> None:
+        """Stop attempts of a worker that others may find absent: it lost its connection and gets no other."""
+        for attempt in attempts:
+            if not attempt.settling and attempt.reason is None:
+                log.warning(
+                    "the connection to Postgres was lost and there is no other; stopping the handler before the task"
+                    " is taken back",
+                    task=str(attempt.id),
+                )
                 attempt.stop(StopReason.LEASE_LOST)
 
     def cancelled(self, attempts: list[Attempt]) -> None:

@@ -68,7 +68,8 @@ class Worker:
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
         self._control = Control(settings, self.identity, self._running)
         self._leases = Leases(settings, self._running)
-        self.keeper = Keeper(settings, self.identity, self._running, self._leases.fenced, self._leases.cancelled)
+        leases = self._leases
+        self.keeper = Keeper(settings, self.identity, self._running, leases.fenced, leases.cancelled, leases.absent)
         self.health = Health(
             {"postgres": Dependency(self._postgres_check, _WITHOUT_POSTGRES)},
             {"kafka": Dependency(self._kafka_check, _WITHOUT_KAFKA)},
@@ -157,6 +158,8 @@ class Worker:
                 self._running.slots, len(self._running), draining=self.health.draining, presence=self.keeper.present
             )
             await self._store.beat(beat)
+            if not beat.presence:
+                self.keeper.told()
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_EVERY_S):
                     await self.keeper.changed.wait()

@@ -1,10 +1,22 @@
 -- sweep: running -> queued | failed | cancelled, by a sweeper; new epoch
--- Taken back is what has no lease any more, and what a worker runs that is dead ($2). A task keeps its place in the
--- queue. A reason the worker itself left (abandon) goes into the history, and `Released` is no fault of the task.
-with lost as (
+-- Taken back is what has no lease any more, and what a worker runs that is dead ($2, last heard of at $3). Its lock is
+-- asked for once more, and kept until this is committed: a sweeper may have stood still since it looked, and a worker
+-- that comes back trusts what it renews after it holds its lock. A task keeps its place in the queue. A reason the
+-- worker itself left (abandon) goes into the history, and `Released` is no fault of the task.
+with dead as materialized (
+    select w.id
+    from (
+        select id, ('x' || right(replace(id::text, '-', ''), 16))::bit(64)::bigint as key
+        from milepost.workers
+        where presence and (id, seen_at) in (select * from unnest($2::uuid[], $3::timestamptz[]))
+        offset 0
+    ) as w
+    where pg_try_advisory_xact_lock_shared(w.key)
+),
+lost as (
     select id, epoch, attempt, worker, started_at, error as reason
     from milepost.tasks
-    where state = 'running' and (lease_until < now() or worker = any($2::uuid[]))
+    where state = 'running' and (lease_until < now() or worker in (select id from dead))
     order by id
     limit $1
     for no key update skip locked

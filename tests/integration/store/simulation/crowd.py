@@ -16,7 +16,7 @@ import orjson
 
 from milepost.domain.states import Actor
 from milepost.errors import Unavailable
-from milepost.store import Finish, Held, Moved, NewTask, Release, Retry, Store
+from milepost.store import Finish, Held, Moved, NewTask, Release, Retry, Store, WorkerBeat
 from milepost.store.connection import Pool
 from milepost_schemas.task import TaskState as S
 from tests.integration.store.conftest import new_task
@@ -45,6 +45,11 @@ class Told:
     cancelled: list[tuple[UUID, bool, Any]] = field(default_factory=list)
     published: list[Held] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
+
+
+def presence_of(worker: UUID) -> WorkerBeat:
+    """Return what a worker says that holds its presence lock; here nobody does."""
+    return WorkerBeat(worker, "w", "h", 1, "1", ["default"], ["t.x"], 4, 0, draining=False, presence=True)
 
 
 class Crowd:
@@ -122,6 +127,8 @@ class Crowd:
     async def works(self, dice: Random) -> None:
         """One of several that share an identity's worth of luck: each call is a worker of its own."""
         worker = UUID(int=dice.randint(1, 4))
+        if dice.random() < 0.1:
+            await self.repeated(partial(self.worker.beat, presence_of(worker)))
         what = dice.random()
         if what < 0.35:
             got = await self.repeated(lambda: self.worker.claim(worker, HOUR, self.some(dice, self.hints)))
@@ -162,7 +169,10 @@ class Crowd:
         self.hints += [row.held for row, m in zip(given, moved, strict=True) if m and m.state is S.QUEUED]
 
     async def sweeps(self, dice: Random) -> None:
-        self.queued(await self.repeated(lambda: self.sweeper.sweep(dice.randint(1, 5))), "swept")
+        # Nobody here holds a presence lock, so all who say so are absent; now and then one of them counts as dead.
+        absent = await self.repeated(self.sweeper.absent)
+        dead = self.some(dice, absent, 1) if dice.random() < 0.2 else []
+        self.queued(await self.repeated(lambda: self.sweeper.sweep(dice.randint(1, 5), dead)), "swept")
 
     async def makes_due(self, dice: Random) -> None:
         if dice.random() < 0.5:

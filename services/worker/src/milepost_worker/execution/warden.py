@@ -25,6 +25,8 @@ TERMINATE = signal.SIGTERM
 KILL = signal.SIGUSR2
 """Sent to a warden: end everything at once. The kernel sends it when the fork server ends."""
 KILL_AFTER_S = 1.0
+LOOK_S = 0.25
+"""Between two looks at the lease: it may be cut short, and nobody wakes a warden for that."""
 SIGNALS = frozenset({signal.SIGCHLD, TERMINATE, KILL})
 """Blocked while a warden is forked and until it can take them."""
 
@@ -93,7 +95,7 @@ class Warden:
 
     def _loop(self, wakeups: int) -> None:
         while True:
-            left = self._board.left(self._place)
+            left = min(self._board.left(self._place), LOOK_S)
             now = time.monotonic()
             if left <= 0:
                 self._kill(Why.LEASE)
