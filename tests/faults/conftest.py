@@ -1,15 +1,22 @@
 """Every fault test has servers of its own to break, each behind a proxy, and ends with an audit."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from milepost.embedded import Stack
 from milepost.embedded.ports import Ports
+from milepost.log.ending import end
 from tests.conftest import MakeSettings, corners_of, started_stack
 from tests.scene import Scene, Wires, staged, wired
+
+ANSWER_S = 30.0
+"""A broker that was just broken may not be back yet; topics that stay are deleted after the next test."""
 
 Stage = Callable[..., AbstractAsyncContextManager[Scene]]
 
@@ -33,6 +40,21 @@ async def stack(wires: Wires) -> AsyncIterator[Stack]:
 def fresh(stack: Stack) -> MakeSettings:
     """Make settings for a corner of these servers, and not of those that other tests share."""
     return corners_of(stack)
+
+
+@pytest.fixture(autouse=True)
+async def _topics_end(stack: Stack) -> AsyncIterator[None]:
+    """Delete the topics of a test after it: with thousands of partitions the broker does little else in the end."""
+    yield
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap)
+    with suppress(KafkaError, OSError, TimeoutError):
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await admin.start()
+                names = [name for name in await admin.list_topics() if not name.startswith("__")]
+                await admin.delete_topics(names)
+        finally:
+            await end(admin)
 
 
 @pytest.fixture
