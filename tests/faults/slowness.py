@@ -12,7 +12,10 @@ _numbers = itertools.count(1)
 _SLOW = """
 create function milepost.slow_{number}() returns trigger language plpgsql as $$
 begin
-    perform pg_sleep({seconds});
+    if coalesce(current_setting('milepost.slept', true), '') = '' then
+        perform set_config('milepost.slept', 'yes', true);
+        perform pg_sleep({seconds});
+    end if;
     return new;
 end $$;
 create trigger slow_{number} before update on milepost.tasks for each row
@@ -25,7 +28,7 @@ select exists (select from pg_stat_activity where wait_event = 'PgSleep' and dat
 
 
 class Slowness:
-    """Each change of a row that satisfies `when` (SQL of `old` and `new`) takes so many seconds from `begin` on."""
+    """Makes transactions slow, from `begin` on, that change a task so that `when` holds (SQL of `old` and `new`)."""
 
     def __init__(self, settings: Settings, when: str, seconds: float = 1.0) -> None:
         self._url = settings.database_url.get_secret_value()

@@ -39,9 +39,10 @@ async def test_after_its_claim_of_which_it_never_learned(stage: Stage) -> None:
         line, worker = scene.lines[0], scene.system.workers[0]
         await scene.warm()
         (me,) = await scene.rows("select id from milepost.workers where pid = $1", worker.pid)
-        claim = Slowness(scene.direct, f"new.state = 'running' and new.epoch = 1 and new.worker = '{me[0]}'", 0.1)
+        claim = Slowness(scene.direct, f"new.state = 'running' and new.epoch = 1 and new.worker = '{me[0]}'", 2.0)
         await claim.begin()
-        await scene.submitter.submit([Job({"type": "demo.echo", "max_attempts": 5}) for _ in range(30)])
+        # For as long as it takes: this worker may have no partitions yet.
+        scene.load(30, lambda _chance, _number: Job({"type": "demo.echo", "max_attempts": 5}))
         await claim.met()
         line.hold_replies()
         held: list[Held] = []
