@@ -31,6 +31,16 @@ async def _follow(run: Run, view: View) -> None:
             view.event(event)
 
 
+def explain(runs: Sequence[Run]) -> None:
+    """Say of tasks that failed where one sees why, and how to try again."""
+    failed = [run for run in runs if run.task.state is TaskState.FAILED]
+    if len(failed) == 1:
+        click.echo(f"Its attempts: milepost dead-letters show {failed[0].id}", err=True)
+        click.echo(f"Try it again: milepost retry {failed[0].id}", err=True)
+    elif failed:
+        click.echo(f"{len(failed)} failed. In groups, by why: milepost dead-letters list", err=True)
+
+
 def interrupted(ids: Sequence[str]) -> Exit:
     """Say after Ctrl-C that nothing was stopped, and how to come back."""
     what = "The task goes on" if len(ids) == 1 else "The tasks go on"

@@ -28,8 +28,10 @@ def write(*lines: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text without what could steer a terminal; it comes from other people's tasks."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+    """Return text on one line and without what could steer a terminal; it comes from other people's tasks."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def task_lines(task: Task) -> Iterable[str]:

@@ -47,6 +47,11 @@ async def test_a_failed_task_ends_with_1_and_says_why(system: System) -> None:
     status, out, err = await milepost(system, "submit", "test.permanent", "--payload", '{"words": "never"}', "--wait")
     assert (status, out) == (1, "")
     assert "never" in err
+    id_ = err.split()[1]
+    assert f"milepost dead-letters show {id_}" in err
+    status, _, err = await milepost(system, "watch", id_)
+    assert status == 1
+    assert f"milepost retry {id_}" in err
 
 
 async def test_watching_is_json_a_line_and_ends_with_the_end(system: System) -> None:

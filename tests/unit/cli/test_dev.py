@@ -10,6 +10,7 @@ import pytest
 
 from milepost.cli.dev.plan import DRAIN_S, Plan, choose_tasks, make_plan, write_environment
 from milepost.cli.dev.reload import changed, places_of, stamps_of
+from milepost.cli.dev.serving import command_here
 from milepost.client.address import running_environment
 from milepost.embedded.ports import allocate
 from milepost.errors import SettingsError
@@ -110,3 +111,14 @@ def test_a_change_is_seen_by_time_size_arrival_and_leaving(tmp_path: Path) -> No
     (tmp_path / "__pycache__" / "e.py").touch()
     (tmp_path / "notes.txt").touch()
     assert [Path(file).name for file in changed(before, stamps_of([tmp_path]))] == ["a.py", "b.py", "d.py"]
+
+
+def test_commands_to_try_are_shown_as_this_shell_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / ".venv" / "bin" / "milepost"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(script.with_name("python")))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_here() == ".venv/bin/milepost"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert command_here() == "milepost"

@@ -88,7 +88,7 @@ def test_a_failure_says_why_and_at_which_attempt(capsys: pytest.CaptureFixture[s
     error = {"type": "RuntimeError", "message": "no\nluck"}
     with Lines() as view:
         view.event(event("failed", 9, "failed", error=error, attempt=3))
-    assert capsys.readouterr().out == "demo.count ac120002: failed after 2.5 s (attempt 3 of 3): no�luck\n"
+    assert capsys.readouterr().out == "demo.count ac120002: failed after 2.5 s (attempt 3 of 3): no luck\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from milepost.cli.exits import Exit
-from milepost.cli.follow import follow, interrupted
+from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.options import labels_of, payload_of
 from milepost.cli.output import json_option, write, write_json
 from milepost.cli.show import make_view
@@ -77,8 +77,10 @@ def _accepted(run: Run, *, as_json: bool) -> None:
 
 async def _watch(run: Run, *, as_json: bool) -> Exit:
     ended = await follow([run], make_view(as_json=as_json))
-    if run.task.state is TaskState.SUCCEEDED and not as_json:
-        write_json(await run.result())
+    if not as_json:
+        explain([run])
+        if run.task.state is TaskState.SUCCEEDED:
+            write_json(await run.result())
     return ended
 
 
@@ -90,6 +92,7 @@ async def _wait(run: Run, *, as_json: bool) -> Exit:
             write_json(run.task)
         else:
             click.echo(str(error), err=True)
+            explain([run])
         return Exit.FAILED
     if as_json:
         write_json(run.task.model_copy(update={"result": result}))

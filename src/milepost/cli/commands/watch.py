@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from milepost.cli.exits import Exit
-from milepost.cli.follow import follow, interrupted
+from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.output import json_option
 from milepost.cli.show import make_view
 from milepost.client import Client
@@ -19,7 +19,11 @@ def watch(ids: tuple[str, ...], as_json: bool) -> Exit:
 
     async def work() -> Exit:
         async with Client() as client:
-            return await follow([client.run(id_) for id_ in dict.fromkeys(ids)], make_view(as_json=as_json))
+            runs = [client.run(id_) for id_ in dict.fromkeys(ids)]
+            ended = await follow(runs, make_view(as_json=as_json))
+            if not as_json:
+                explain(runs)
+            return ended
 
     try:
         return asyncio.run(work())

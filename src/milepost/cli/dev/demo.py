@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from milepost.cli.dev.narrator import Narrator
 from milepost.cli.dev.plan import EXAMPLE
-from milepost.cli.dev.serving import serve_dev
+from milepost.cli.dev.serving import command_here, serve_dev
 from milepost.cli.dev.stand import Stand
 from milepost.cli.exits import Exit
 from milepost.cli.follow import follow
@@ -48,12 +48,8 @@ class Demo:
         if not narrator.terminal:
             return ended
         stand.served = ended is Exit.DONE
-        for command in (
-            "milepost submit demo.count --payload '{\"to\": 50}' --watch",
-            f"milepost get {run.id}",
-            "milepost doctor",
-        ):
-            narrator.say(f"Try in another terminal, in this folder: {command}")
+        for command in (f"get {run.id}", "doctor"):
+            narrator.say(f"Try in another terminal, in this folder: {command_here()} {command}")
         await serve_dev(stand, narrator)
         return ended
 

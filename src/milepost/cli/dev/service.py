@@ -80,7 +80,9 @@ class Service:
                 await self.start()
                 self._say(f"{self.name} is back after {loop.time() - began:.1f} s, as pid {self.process.pid}")
             except (ServiceFailed, EmbeddedError) as error:
-                self._say(str(error))
+                # One that was still starting when the code changed again was ended by us, and fails at nothing.
+                if not self._reloading.is_set():
+                    self._say(str(error))
 
     async def reload(self) -> None:
         """Let it end as it does on SIGTERM; `keep` starts it anew."""
