@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
@@ -24,10 +24,8 @@ STANDSTILL_S = 20.0
 SENT_AT_ONCE = 500
 LARGEST = 1_000_000
 """Bytes of a value; Kafka's default for a whole record is 1 MiB."""
-PACE_S = 0.003
-BUSY_PACE_S = 0.030
-"""Between requests while each carries more than `BUSY` records: they cost more than the records in them."""
-BUSY = 6
+PACES: Final = ((80, 0.060), (6, 0.030), (0, 0.003))
+"""Seconds between requests that carry more than so many records: a request costs more than the records in it."""
 HINTS_TOGETHER = 32
 """So many hints of one round go to one partition before the next gets some."""
 MISSING_S = 30.0
@@ -146,7 +144,7 @@ class Writer:
         self._queue.extendleft(reversed(again))
         self._wake.set()
         loop = asyncio.get_running_loop()
-        sent_at, pace = 0.0, PACE_S
+        sent_at = pace = 0.0
         while True:
             await self._wake.wait()
             # A record after a pause goes at once; in a stream of them each request carries what a few milliseconds
@@ -155,7 +153,7 @@ class Writer:
                 await asyncio.sleep(early)
             self._wake.clear()
             sent_at = loop.time()
-            pace = BUSY_PACE_S if len(self._queue) > BUSY else PACE_S
+            pace = next((seconds for records, seconds in PACES if len(self._queue) > records), PACES[-1][1])
             while self._queue:
                 # One timer for many records: a send that waits does so because the producer stands still.
                 async with asyncio.timeout(STANDSTILL_S):
