@@ -4,9 +4,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
-from milepost_schemas.base import Contract, Timestamp
+from milepost_schemas.base import Contract
 from milepost_schemas.position import Position
 
 
@@ -61,6 +61,7 @@ class Event(Contract):
         default=0, ge=0, description="So many earlier events of this epoch, with the numbers before, are in this one."
     )
     kind: EventKind
-    time: Timestamp = Field(description="For people. Order comes from `at` alone.")
+    # Whatever its offset: each event would pay for making it UTC, and nobody computes with it.
+    time: AwareDatetime = Field(description="For people. Order comes from `at` alone.")
     data: dict[str, Any] = Field(default_factory=dict)
     traceparent: str | None = Field(default=None, description="Of the task; travels as a record header.", exclude=True)

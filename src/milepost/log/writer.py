@@ -21,7 +21,7 @@ log = get_logger("milepost.log.writer")
 UNACKED_LIMIT = 20_000
 """Records handed in and not acknowledged; beyond it the writer takes no more."""
 STANDSTILL_S = 20.0
-SENT_AT_ONCE = 500
+SENT_AT_ONCE = 2_000
 LARGEST = 1_000_000
 """Bytes of a value; Kafka's default for a whole record is 1 MiB."""
 PACES: Final = ((80, 0.060), (6, 0.030), (0, 0.003))
