@@ -44,7 +44,7 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
             loop.add_signal_handler(number, shutdown.ask)
         # Requests and events make objects that live for milliseconds and hang in no cycle; what was loaded stays.
         gc.freeze()
-        gc.set_threshold(100_000, 20, 50)
+        gc.set_threshold(200_000, 20, 50)
         try:
             await main(shutdown)
         finally:

@@ -70,6 +70,8 @@ class Runners:
         leftovers: Leftovers,
         log: HandlerLogSink = to_the_workers_log,
     ) -> None:
+        self.loop = asyncio.get_running_loop()
+        """Asked once: each time is a system call."""
         self.thread = thread
         self.process = process
         self.leftovers = leftovers
@@ -78,6 +80,35 @@ class Runners:
 
 class Attempt:
     """A claimed task while it is ours. `lease_until` is by `time.monotonic`, and moved by the keeper's thread."""
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_ended",
+        "_job",
+        "_keep_until",
+        "_lease_until",
+        "_log",
+        "_loop",
+        "_runners",
+        "_task",
+        "_tell",
+        "_timer",
+        "_winding_up",
+        "began",
+        "claimed",
+        "context",
+        "deadline",
+        "definition",
+        "given_up",
+        "reason",
+        "refused",
+        "running_since",
+        "settling",
+        "since",
+        "told_progress",
+        "trail",
+    )
 
     def __init__(
         self,
@@ -95,7 +126,7 @@ class Attempt:
         self._keep_until: Callable[[float], None] | None = None
         self._runners = runners
         self._tell = tell
-        self._loop = asyncio.get_running_loop()
+        self._loop = runners.loop
         self.began = self._loop.time()
         self.deadline = None if claimed.left_s is None else self.began + claimed.left_s
         """When the task's total time is over, by the loop's clock; None: never."""

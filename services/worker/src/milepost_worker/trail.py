@@ -55,6 +55,11 @@ class Trail:
     and whoever read that must see the end as something newer.
     """
 
+    __slots__ = (
+        "_closed", "_epoch", "_merged", "_meter", "_next", "_root", "_sink", "_task", "_tenant", "_traceparent",
+        "_waiting", "progress_json",
+    )  # fmt: skip
+
     def __init__(
         self, sink: EventSink, task: UUID, tenant: str, root: UUID, epoch: int, traceparent: str | None
     ) -> None:
@@ -62,7 +67,7 @@ class Trail:
         self._task, self._tenant, self._root, self._epoch, self._traceparent = task, tenant, root, epoch, traceparent
         self._next = 0
         self._waiting: list[tuple[EventKind, dict[str, Any]]] = []
-        self._meter = RateMeter()
+        self._meter: RateMeter | None = None
         self._merged = 0
         self._closed = False
         self.progress_json: str | None = None
@@ -105,8 +110,9 @@ class Trail:
     def _shown(self, done: Any, total: Any, unit: Any, message: Any) -> dict[str, Any]:
         """Return progress as the task shows it. Raises TypeError, ValueError or OverflowError."""
         done, total = _number(done), None if total is None else _number(total)
-        rate = self._meter.update(done, time.monotonic())
-        eta = self._meter.eta(done, total)
+        meter = self._meter = self._meter or RateMeter()
+        rate = meter.update(done, time.monotonic())
+        eta = meter.eta(done, total)
         return {
             "done": done,
             "total": total,
@@ -131,7 +137,7 @@ class Trail:
         patch: dict[str, Any] = {}
         for kind, data in self._waiting:
             if kind.patches:
-                patch |= data
+                patch = {**patch, **data} if patch else data
         self._merged = len(self._waiting)
         self._next += self._merged
         self._waiting.clear()
