@@ -38,12 +38,19 @@ class Announcer:
         self._topics = topics
         self._source = source
         self._acknowledged = acknowledged
+        self._named: tuple[UUID, str] | None = None
+
+    def _name(self, task: UUID) -> str:
+        """Return a task's id as text. What is told of a task comes in pairs, and the text is not free."""
+        if self._named is None or self._named[0] is not task:
+            self._named = (task, str(task))
+        return self._named[1]
 
     def dispatch(
         self, task: UUID, tenant: str, type_: str, queue: str, priority: Priority, epoch: int, traceparent: str | None
     ) -> None:
         """Hint that a task was queued under `epoch`."""
-        name = str(task)
+        name = self._name(task)
         headers = headers_of(
             Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
@@ -62,7 +69,7 @@ class Announcer:
         merged: int = 0,
     ) -> bool:
         """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments, or be one."""
-        name = str(task)
+        name = self._name(task)
         headers = headers_of(
             Event, identity=f"{name}:{at[0]}:{at[1]}", source=self._source, subject=name, traceparent=traceparent
         )
@@ -120,7 +127,7 @@ class Announcer:
 
     def completion(self, task: UUID, tenant: str, root: UUID, view: Mapping[str, Any], traceparent: str | None) -> None:
         """Send a completion; its outbox row goes when Kafka has it. `view` holds at least the members it shows."""
-        name, epoch = str(task), view["epoch"]
+        name, epoch = self._name(task), view["epoch"]
         headers = headers_of(
             Completion, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
@@ -134,7 +141,7 @@ class Announcer:
 
     def cancel_request(self, task: UUID, tenant: str, traceparent: str | None) -> None:
         """Tell the worker that runs a task, wherever it is, that it should stop."""
-        name = str(task)
+        name = self._name(task)
         headers = headers_of(
             CancelRequest, identity=f"{name}:cancel", source=self._source, subject=name, traceparent=traceparent
         )

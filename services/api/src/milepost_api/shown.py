@@ -11,6 +11,9 @@ from milepost_api.reply import REVALIDATE, Reply, json_reply
 
 PREFIX: Final = "/v1/tasks/"
 _ETAG_BYTES: Final = 12
+_WITH_LINKS: Final = (
+    b'%b,"links":{"self":"%b","result":"%b/result","events":"%b/events","cancel":"%b/cancel","stream":%b}}'
+)
 
 
 def view_bytes(view: dict[str, Any]) -> bytes:
@@ -20,17 +23,8 @@ def view_bytes(view: dict[str, Any]) -> bytes:
 
 def with_links(view: bytes, task: str, stream_url: str) -> bytes:
     """Return a task's JSON with `links` added. `task` is its id."""
-    here = PREFIX + task
-    links = orjson.dumps(
-        {
-            "self": here,
-            "result": f"{here}/result",
-            "events": f"{here}/events",
-            "cancel": f"{here}/cancel",
-            "stream": stream_url,
-        }
-    )
-    return b'%b,"links":%b}' % (view[:-1], links)
+    here = (PREFIX + task).encode()
+    return _WITH_LINKS % (view[:-1], here, here, here, here, orjson.dumps(stream_url))
 
 
 def row_bytes(row: Any, stream_url: str, *, with_result: bool = True) -> bytes:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from milepost.runtime.logs import at_work, get_logger, task_at_work
 from milepost.runtime.tracing import span, trace_id_of, tracing_on
-from milepost.store import Claimed, Held
+from milepost.store import Claimed
 from milepost.store.view import claimed_view
 from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
@@ -101,6 +101,7 @@ class Attempt:
         "deadline",
         "definition",
         "given_up",
+        "held",
         "reason",
         "refused",
         "running_since",
@@ -121,6 +122,8 @@ class Attempt:
     ) -> None:
         """`tell` is called when there is something to send, on the loop; it must not wait."""
         self.claimed = claimed
+        self.held = claimed.held
+        """What every write about it names."""
         self.definition = definition
         self._lease_until = lease_until
         self._keep_until: Callable[[float], None] | None = None
@@ -173,11 +176,6 @@ class Attempt:
     def id(self) -> UUID:
         """Of the task."""
         return self.claimed.id
-
-    @property
-    def held(self) -> Held:
-        """What every write about it names."""
-        return self.claimed.held
 
     @property
     def ending(self) -> bool:
