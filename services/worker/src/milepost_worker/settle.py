@@ -54,7 +54,13 @@ class Settler:
         self._release = GroupCommit[Release, Moved | None](store.release, transient=transient)
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Have an outcome written."""
+        """Have an outcome written. Never raises: whatever goes wrong, the attempt does not hang."""
+        try:
+            self._settle(attempt, outcome)
+        except Exception as error:  # noqa: BLE001 - our own fault
+            self.cannot_write(attempt, error)
+
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         seq, patch = attempt.trail.close()
         progress = attempt.trail.progress_json
         match outcome:
@@ -197,11 +203,18 @@ class _Write:
             return
         match future.exception():
             case None:
-                self._settler.written(self._attempt, self._then(future.result()))
+                self._settler.written(self._attempt, self._tell(future.result()))
             case Unavailable() as error:
                 self._again(error)
             case error:
                 self._settler.cannot_write(self._attempt, error)
+
+    def _tell(self, moved: Moved | None) -> float | None:
+        try:
+            return self._then(moved)
+        except Exception:
+            log.exception("the outcome is in Postgres and could not be told; what is not published is from there")
+            return None
 
     def _again(self, error: Unavailable) -> None:
         if self._tries == 0:

@@ -56,8 +56,8 @@ class Trail:
     """
 
     __slots__ = (
-        "_closed", "_epoch", "_merged", "_meter", "_next", "_root", "_sink", "_task", "_tenant", "_traceparent",
-        "_waiting", "progress_json",
+        "_closed", "_epoch", "_merged", "_meter", "_next", "_patch", "_root", "_sink", "_task", "_tenant",
+        "_traceparent", "_waiting", "progress_json",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class Trail:
         self._waiting: list[tuple[EventKind, dict[str, Any]]] = []
         self._meter: RateMeter | None = None
         self._merged = 0
+        self._patch: dict[str, Any] = {}
         self._closed = False
         self.progress_json: str | None = None
         """The last progress as the task shows it, as JSON text; None before the first."""
@@ -133,15 +134,15 @@ class Trail:
 
     def close(self) -> tuple[int, dict[str, Any]]:
         """Take no more events; return the seq of the last one to come and the patches it has to carry along."""
-        self._closed = True
-        patch: dict[str, Any] = {}
-        for kind, data in self._waiting:
-            if kind.patches:
-                patch = {**patch, **data} if patch else data
-        self._merged = len(self._waiting)
-        self._next += self._merged
-        self._waiting.clear()
-        return self._next, patch
+        if not self._closed:
+            self._closed = True
+            for kind, data in self._waiting:
+                if kind.patches:
+                    self._patch = {**self._patch, **data} if self._patch else data
+            self._merged = len(self._waiting)
+            self._next += self._merged
+            self._waiting.clear()
+        return self._next, self._patch
 
     def send_last(self, kind: EventKind, data: Mapping[str, Any]) -> bool:
         """Send the event whose seq `close` gave; False while it is not taken."""
