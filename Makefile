@@ -7,6 +7,7 @@
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make compose-demo   the whole system in containers, and the same demo in it
+# make pictures        take the pictures in the README anew
 # make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench faults soak simulate compose-up compose-demo compose-down schemas lock clean
+.PHONY: help demo dev test check format bench faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +83,10 @@ compose-down:
 
 schemas: $(READY)
 	$(RUN)/python -m milepost_schemas schemas/published
+
+pictures: $(READY)
+	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \
+	  docs/pictures/demo.svg 125 60 "Serving." make demo
 
 lock: $(UV)
 	rm -f uv.lock
