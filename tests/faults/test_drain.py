@@ -177,10 +177,14 @@ async def test_a_worker_ends_although_a_handler_waits_in_a_thread_for_ever(fresh
     async with running(await fresh(), workers=1, tasks=TASKS, env=env) as system, system.client() as client:
         run = await client.submit("block.thread", {"path": str(tmp_path / "never"), "at_most": 600})
         await runs(client, run)
-        pid = system.workers[0].pid
-        psutil.Process(pid).terminate()
-        await _exited(pid, 25)
-        assert system.workers[0].returncode == 0
+        [worker] = system.workers
+        psutil.Process(worker.pid).terminate()
+
+        async def has_ended() -> bool:
+            return worker.returncode is not None
+
+        await eventually(has_ended, "the worker to end", 25)
+        assert worker.returncode == 0
 
 
 @asynccontextmanager
