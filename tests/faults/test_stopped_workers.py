@@ -32,10 +32,10 @@ async def test_a_rolling_restart_of_all_workers_under_load_burns_no_attempt(stag
 async def test_a_second_sigterm_hurries_and_burns_no_attempt_either(stage: Stage) -> None:
     async with stage(env={"MILEPOST_DRAIN": "60"}) as scene:
         scene.load(20, short)
-        for _ in range(5):
-            await scene.submit({"type": "demo.count", "payload": {"to": 100, "delay": 0.1}})
-        await _busy(scene)
-        worker = scene.system.workers[0]
+        task = await scene.submit({"type": "demo.count", "payload": {"to": 200, "delay": 0.1}})
+        # One that runs for long: a worker with short tasks alone has drained before anybody sees it do so.
+        await scene.reaches(task, "running")
+        worker = scene.system.workers[await scene.owner(task)]
         loop = asyncio.get_running_loop()
         began = loop.time()
         os.kill(worker.pid, signal.SIGTERM)
