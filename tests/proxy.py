@@ -51,11 +51,18 @@ class Proxy:
             self._waiting = None
         self._close()
         self.cut()
+        for _ in range(3):  # until the port is free
+            await asyncio.sleep(0)
 
     def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            loop = asyncio.get_running_loop()
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+            # What was taken just now gets its transport in the next turn; of a server that is closed by then, asyncio
+            # makes half of one and leaves it to the collector.
+            loop.call_soon(loop.call_soon, server.close)
 
     def _nobody_there(self) -> None:
         """Refuse until somebody listens again."""
