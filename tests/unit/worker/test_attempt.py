@@ -8,20 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from milepost import Context, task
-from milepost.tasks.registry import registry
 from milepost_worker.attempt import Attempt, StopReason
 from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded
 from milepost_worker.pump import Pump
 from tests.conftest import eventually
 from tests.unit.worker.test_pump import attempt_of
-
-
-@pytest.fixture(autouse=True)
-def _clean_registry() -> Iterator[None]:
-    before = dict(registry._by_type)
-    yield
-    registry._by_type.clear()
-    registry._by_type.update(before)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """How a function becomes a task."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,14 +14,6 @@ class Order(BaseModel):
     """What to make."""
 
     size: int
-
-
-@pytest.fixture(autouse=True)
-def _clean_registry() -> Iterator[None]:
-    before = dict(registry._by_type)
-    yield
-    registry._by_type.clear()
-    registry._by_type.update(before)
 
 
 def test_a_definition_announces_schemas_and_defaults() -> None:

@@ -3,9 +3,6 @@
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
-
-import pytest
 
 from milepost import Context, task
 from milepost.tasks.definition import TaskDefinition
@@ -13,14 +10,6 @@ from milepost.tasks.registry import registry
 from milepost_worker.execution.inline import ThreadJob, call
 from milepost_worker.outcome import Failed, Succeeded
 from milepost_worker.running import Running
-
-
-@pytest.fixture(autouse=True)
-def _clean_registry() -> Iterator[None]:
-    before = dict(registry._by_type)
-    yield
-    registry._by_type.clear()
-    registry._by_type.update(before)
 
 
 def _definition(name: str) -> TaskDefinition:

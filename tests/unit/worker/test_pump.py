@@ -1,12 +1,9 @@
 """When attempts tell what happened to them."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from milepost import Context, task
 from milepost.store import Claimed
@@ -16,14 +13,6 @@ from milepost_worker.attempt import Attempt, Runners, StopReason
 from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
 from tests.conftest import eventually
-
-
-@pytest.fixture(autouse=True)
-def _clean_registry() -> Iterator[None]:
-    before = dict(registry._by_type)
-    yield
-    registry._by_type.clear()
-    registry._by_type.update(before)
 
 
 def attempt_of(type_: str, pump: Pump, told: list[EventKind]) -> Attempt:

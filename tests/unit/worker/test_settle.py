@@ -1,12 +1,11 @@
 """That no attempt hangs in its worker, whatever becomes of its outcome."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-import pytest
 
 from milepost import Context, task
 from milepost.announce import Announcer
@@ -15,20 +14,11 @@ from milepost.log import Topics
 from milepost.log.writer import Record
 from milepost.runtime.settings import Settings
 from milepost.store import Finish, Moved, Release, Retry
-from milepost.tasks.registry import registry
 from milepost_schemas import TaskState
 from milepost_worker.outcome import Succeeded
 from milepost_worker.pump import Pump
 from milepost_worker.settle import Settler
 from tests.unit.worker.test_pump import attempt_of
-
-
-@pytest.fixture(autouse=True)
-def _clean_registry() -> Iterator[None]:
-    before = dict(registry._by_type)
-    yield
-    registry._by_type.clear()
-    registry._by_type.update(before)
 
 
 class Postgres:
