@@ -50,7 +50,7 @@ class Event(Contract):
     `data` of a kind that patches holds members of the task with their new values: a task is the fold of its events.
     """
 
-    # Not frozen: whoever reads one adds the traceparent, and a copy would cost half of what reading it does.
+    # Not frozen: whoever reads one adds the traceparent, and a copy would cost two fifths of what reading it does.
     model_config = ConfigDict(frozen=False)
 
     task: UUID

@@ -38,26 +38,34 @@ class Offer(NamedTuple):
     fingerprint: bytes | None
 
 
-async def take(services: Services, tenant: str, traceparent: str, members: Any, key: str | None) -> Taken:
+def read(members: Any, key: str | None) -> Offer:
+    """Read what a caller sent. Raises Refusal."""
+    asked, payload = read_members(members)
+    if key is None:
+        return Offer(asked, payload, None, None)
+    return Offer(asked, payload, read_key(key), fingerprint_of(members))
+
+
+async def take(services: Services, tenant: str, traceparent: str, offer: Offer) -> Taken:
     """Store a task and announce it. Raises Refusal; Unavailable, when it is unknown whether it was stored."""
-    offer = _read(members, key)
     known = await services.types.find(offer.asked.type)
+    known.check(offer.payload)
     root = None if offer.asked.parent_id is None else await _root_of(services, tenant, offer.asked.parent_id)
     new = _made(tenant, traceparent, offer, known, root)
     return taken(services, new, await services.submit(new))
 
 
 def take_soon(
-    services: Services, tenant: str, traceparent: str, members: Any, key: str | None
+    services: Services, tenant: str, traceparent: str, offer: Offer
 ) -> "tuple[NewTask, asyncio.Future[Submitted]] | None":
     """Have a task stored, and return it with what will say so, for `taken`; None if something has to be asked first.
 
     Raises Refusal; Unavailable: it was not stored.
     """
-    offer = _read(members, key)
     known = services.types.known(offer.asked.type)
     if known is None or offer.asked.parent_id is not None:
         return None
+    known.check(offer.payload)
     new = _made(tenant, traceparent, offer, known, None)
     return new, services.submit.put(new)
 
@@ -71,15 +79,7 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings.stream_url), replayed=False)
 
 
-def _read(members: Any, key: str | None) -> Offer:
-    asked, payload = read_members(members)
-    if key is None:
-        return Offer(asked, payload, None, None)
-    return Offer(asked, payload, read_key(key), fingerprint_of(members))
-
-
 def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None) -> NewTask:
-    known.check(offer.payload)
     return new_task(
         uuids.uuid7(),
         tenant,

@@ -12,7 +12,7 @@ from milepost.runtime.tracing import trace_id_of
 from milepost.store import NewTask, Submitted
 from milepost_api.contracts import Batch, BatchAnswer
 from milepost_api.endpoint import Call, LargeJsonEndpoint
-from milepost_api.intake import Taken, take, take_soon, taken
+from milepost_api.intake import Offer, Taken, read, take, take_soon, taken
 from milepost_api.openapi import NEEDS_KEY, answer, body, problems
 from milepost_api.problems import Refusal, finding, unavailable
 from milepost_api.reply import Reply, json_reply
@@ -71,12 +71,13 @@ async def _take_wave(call: Call, items: list[tuple[Any, Any]]) -> list[Outcome]:
     others: dict[int, Awaitable[Outcome]] = {}
     for index, (members, key) in enumerate(items):
         try:
-            soon = take_soon(call.services, call.tenant, call.traceparent, members, key)
+            offer = read(members, key)
+            soon = take_soon(call.services, call.tenant, call.traceparent, offer)
         except (Refusal, Unavailable) as error:
             outcomes[index] = error
         else:
             if soon is None:
-                others[index] = _take(call, members, key)
+                others[index] = _take(call, offer)
             else:
                 writes[index] = soon
     written = asyncio.gather(*(write for _, write in writes.values()), return_exceptions=True)
@@ -103,9 +104,9 @@ def _split(item: Any) -> tuple[Any, Any]:
     return members, item["idempotency_key"]
 
 
-async def _take(call: Call, members: Any, key: Any) -> Outcome:
+async def _take(call: Call, offer: Offer) -> Outcome:
     try:
-        return await take(call.services, call.tenant, call.traceparent, members, key)
+        return await take(call.services, call.tenant, call.traceparent, offer)
     except (Refusal, Unavailable) as error:
         return error
 

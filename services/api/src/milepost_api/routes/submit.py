@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 
 from milepost_api.endpoint import DEADLINE_S, Call, JsonEndpoint
-from milepost_api.intake import Taken, take
+from milepost_api.intake import Taken, read, take
 from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
 from milepost_api.preferences import wait_of
 from milepost_api.reply import Reply, json_reply
@@ -20,7 +20,7 @@ _REPLAYED = (b"idempotent-replayed", b"true")
 async def submit(call: Call) -> Reply:
     """Store a task, or find the one that was stored earlier under the same idempotency key."""
     key = call.header(b"idempotency-key")
-    taken = await take(call.services, call.tenant, call.traceparent, parse(call.content), key)
+    taken = await take(call.services, call.tenant, call.traceparent, read(parse(call.content), key))
     more = (_REPLAYED,) if taken.replayed else ()
     seconds = wait_of(call.header(b"prefer"))
     if seconds and not taken.state.terminal:
