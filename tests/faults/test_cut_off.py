@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from milepost.audit import Facts
+from milepost.domain.presence import ABSENT_S
 from tests.conftest import eventually
 from tests.faults.conftest import Stage
 from tests.faults.loads import varied
@@ -24,6 +25,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 SOON_S = 12.0
 """Less than a lease: so it was not the lease that told."""
+AWAY_S = 3.0
+"""So long Postgres is away: longer than a worker may be absent. The fault itself; there is nothing to wait for."""
 GATES = ["test.gate", "test.process_gate"] * 3
 
 
@@ -91,20 +94,20 @@ async def test_one_that_finds_another_connection_loses_nothing(stage: Stage, tmp
         for _ in range(4):
             for line in scene.lines:
                 line.cut()
-            await asyncio.sleep(1.0)
+            await _present(scene)
         gate.touch()
         _kept(await scene.passes(), tasks)
 
 
 async def _restarted(scene: Scene) -> None:
     await scene.stack.postgres.stop()
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(AWAY_S)
     await scene.stack.postgres.start()
 
 
 async def _killed(scene: Scene) -> None:
     scene.stack.postgres.kill()
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(AWAY_S)
     await scene.stack.postgres.start()
 
 
@@ -134,8 +137,8 @@ async def test_no_attempt_is_lost_when_postgres_is_away_for_everybody(
         tasks = await _gated(scene, gate)
         await fault(scene)
         await _present(scene)
-        # Longer than it takes to find somebody absent.
-        await asyncio.sleep(4.0)
+        # That nobody is found absent can only be waited out.
+        await asyncio.sleep(2 * ABSENT_S + 0.5)
         gate.touch()
         _kept(await scene.passes(), tasks)
 
@@ -168,6 +171,7 @@ async def test_one_that_is_cut_off_while_postgres_restarts_is_judged_by_its_leas
         await scene.taken_back(held)
         for each in held:
             await scene.reaches(each.task, "running")
+        # Whatever still ran here would be seen at it.
         await asyncio.sleep(1.0)
         scene.lines[number].flow()
         gate.touch()
