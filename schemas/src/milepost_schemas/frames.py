@@ -57,6 +57,10 @@ class Hello(Request):
     token: Annotated[str, Field(max_length=4096)]
 
 
+TAIL_MAX = 256
+"""Streamed events that are kept of a task, about."""
+
+
 class Sub(Request):
     """Watch one task (`from` is the last position the client has), or the feed of all tasks of the tenant."""
 
@@ -65,6 +69,9 @@ class Sub(Request):
     task: UUID | None = None
     feed: Literal["tasks"] | None = None
     from_: Position | None = Field(default=None, alias="from")
+    tail: int | None = Field(
+        default=None, ge=0, le=TAIL_MAX, description="So many of the last streamed events go with each snap; 0: none."
+    )
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
@@ -72,6 +79,8 @@ class Sub(Request):
             raise ValueError("sub names a task or a feed, one of them")
         if self.feed is not None and self.from_ is not None:
             raise ValueError("a feed has no positions to come back to; read the list again instead of from")
+        if self.feed is not None and self.tail is not None:
+            raise ValueError("a feed has no tail; it is of one task")
         return self
 
 
@@ -107,6 +116,14 @@ class Welcome(Contract):
     max_subs: int
 
 
+class Streamed(Contract):
+    """One streamed event of before; `data` as in an `ev`."""
+
+    at: Position
+    kind: EventKind
+    data: dict[str, Any]
+
+
 class Snap(Contract):
     """The whole task at a position. Replaces whatever the client had."""
 
@@ -116,6 +133,10 @@ class Snap(Contract):
     task: dict[str, Any]
     reset: bool | None = Field(default=None, description="True: `from` could not be resumed; events were skipped.")
     traceparent: str | None = None
+    age: float | None = Field(default=None, description="Seconds since the last event was applied; absent if unknown.")
+    tail: list[Streamed] | None = Field(
+        default=None, description="If asked for: what was streamed last, oldest first, none later than `at`."
+    )
 
 
 class Ev(Contract):

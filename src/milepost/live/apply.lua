@@ -2,8 +2,9 @@
 -- message, or nowhere.
 --
 -- KEYS  for each event: its snapshot (a hash; also the name of the channel), its history (a stream)
--- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0), base: it holds the whole
---       task (0: no; 1: among its members; 2: the text is the whole task, and n is 0), ttl in seconds (0: leave it),
+-- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0; 2: it is streamed, and n
+--       is 0), base: it holds the whole task (0: no; 1: among its members; 2: the text is the whole task, and n is 0),
+--       ttl in seconds (0: leave that of the history, and the snapshot's is that of an open task),
 --       finished (1|0, '' if it does not say), traceparent or '', header without its first two words, text, n, and n
 --       times: member, its value as JSON
 -- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
@@ -63,6 +64,16 @@ local function complete(key, i, members, finished, whole)
   redis.call('HSET', key, '@base', '1')
 end
 
+-- What is streamed is kept apart as well, where progress cannot push it out.
+local function stream(key, e, s, head, text)
+  local id = (e + 1) .. '-' .. s
+  local added = redis.pcall('XADD', key .. STREAMED, 'MAXLEN', '~', '256', id, string.match(head, '^%S+ %S+ (%S+) '), text)
+  if type(added) == 'table' and added.err then
+    return -- the snapshot was evicted and this was not: it is told, and that is all
+  end
+  redis.call('EXPIRE', key .. STREAMED, OPEN_TTL)
+end
+
 local function apply(key, history, i, members)
   local e, s = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local from = s - tonumber(ARGV[i + 2])
@@ -92,6 +103,7 @@ local function apply(key, history, i, members)
     if have[1] then
       redis.call('DEL', key)
       redis.call('EXPIRE', history, ttl)
+      redis.call('EXPIRE', key .. STREAMED, ttl)
     elseif head0 and kept(e0, s0) then
       keep(history, e0, s0, head0 .. '\n' .. redis.call('HGET', key, '@row'))
       redis.call('EXPIRE', history, ttl)
@@ -136,11 +148,14 @@ local function apply(key, history, i, members)
   if remembered then
     keep(history, e, s, message)
   end
-  if ttl > 0 or not known then
-    redis.call('EXPIRE', key, ttl > 0 and ttl or OPEN_TTL)
-    if remembered then
-      redis.call('EXPIRE', history, ttl > 0 and ttl or OPEN_TTL)
-    end
+  redis.call('EXPIRE', key, ttl > 0 and ttl or OPEN_TTL) -- each time, see read.lua
+  if remembered and (ttl > 0 or not known) then
+    redis.call('EXPIRE', history, ttl > 0 and ttl or OPEN_TTL)
+  end
+  if ARGV[i + 3] == '2' then
+    stream(key, e, s, ARGV[i + 8], ARGV[i + 9])
+  elseif ttl > 0 then
+    redis.call('EXPIRE', key .. STREAMED, ttl)
   end
   publish(key, message)
   return 1

@@ -12,7 +12,11 @@
 --
 -- The history (a stream) has the events before the one that @h tells of. Its ids are (epoch + 1)-seq: 0-0 is no id.
 
+-- A second stream, named like the snapshot with STREAMED behind it, has what handlers streamed: the same ids, the kind and
+-- the text. Only tasks that stream have one.
+
 local OPEN_TTL = 604800
+local STREAMED = ':s'
 
 local function keep(history, e, s, message)
   local id = (e + 1) .. '-' .. s

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -58,6 +58,8 @@ class View:
     """A task at a position, and what came after an earlier one.
 
     `task` is JSON text; `history` holds the events after the position asked for, as far as they are still there.
+    `tail` has what was streamed last, oldest first, each as JSON text of position, kind and data. `age` is how many
+    seconds ago the last event was applied, or the task was put in from Postgres; None: not known.
     """
 
     at: Position
@@ -66,6 +68,8 @@ class View:
     traceparent: str | None = None
     complete: bool = True
     history: tuple[LiveEvent, ...] = field(default=())
+    tail: tuple[bytes, ...] = ()
+    age: float | None = None
 
     def after(self, position: Position) -> list[LiveEvent] | None:
         """Return the events from `position` to `at` in an unbroken chain; None when there is no such chain."""
@@ -81,6 +85,15 @@ class View:
         return chain if chain and chain[-1].at == self.at else None
 
 
+class Wanted(NamedTuple):
+    """A task to read: with the events after a position, and with so many of the last streamed events."""
+
+    tenant: str
+    task: UUID
+    since: Position | None = None
+    tail: int = 0
+
+
 class _Script:
     def __init__(self, *names: str) -> None:
         self.text = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
@@ -92,8 +105,23 @@ def key_of(tenant: str, task: UUID | str) -> str:
     return f"mp:{tenant}:{task}"
 
 
-def view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> View | None:
+def view_of(found: Sequence[Any], task: bytes) -> View | None:
     """Return the view in what the script read; None when nothing is stored there."""
+    flat, entries, left_ms, streamed = found
+    view = _view_of(dict(zip(flat[::2], flat[1::2], strict=True)), entries, task)
+    if view is None:
+        return None
+    age = (FINISHED_TTL_S if view.finished else OPEN_TTL_S) - left_ms / 1000
+    # Less than nothing: the time to live was set by an event of the other sort.
+    return replace(view, age=age if age >= 0 else None, tail=tuple(_streamed(*entry) for entry in reversed(streamed)))
+
+
+def _streamed(id_: bytes, pair: Sequence[bytes]) -> bytes:
+    epoch, _, seq = id_.partition(b"-")
+    return b'{"at":[%d,%b],"kind":"%b","data":%b}' % (int(epoch) - 1, seq, *pair)
+
+
+def _view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> View | None:
     if b"@e" not in fields:
         head = fields.get(b"@h")
         return None if head is None else _whole_view(head, fields[b"@row"], entries, task)
@@ -183,37 +211,32 @@ class Snapshots:
             calls.append((len(keys), *keys, *[part for _, parts in some for part in parts]))
         return [answer for answers in await self._run(self._seed, calls) for answer in answers]
 
-    async def read(self, tenant: str, task: UUID) -> View | None:
-        """Return the snapshot, or None if Redis does not know the task."""
-        [view] = await self.read_many([(tenant, task, None)])
+    async def read(self, tenant: str, task: UUID, tail: int = 0) -> View | None:
+        """Return the snapshot with so many of the last streamed events; None if Redis does not know the task."""
+        [view] = await self.read_many([Wanted(tenant, task, tail=tail)])
         return view
 
     async def read_since(self, tenant: str, task: UUID, position: Position) -> View | None:
         """Return snapshot and history after `position`, read as one; `View.after` says whether it is unbroken."""
-        [view] = await self.read_many([(tenant, task, position)])
+        [view] = await self.read_many([Wanted(tenant, task, position)])
         return view
 
-    async def read_many(self, wanted: Sequence[tuple[str, UUID, Position | None]]) -> list[View | None]:
+    async def read_many(self, wanted: Sequence[Wanted]) -> list[View | None]:
         """Read several tasks in one round trip, each atomically, in order."""
         calls: list[tuple[Any, ...]] = []
         for start in range(0, len(wanted), BATCH):
             keys: list[str] = []
-            since: list[Any] = []
-            for tenant, task, position in wanted[start : start + BATCH]:
+            arguments: list[Any] = []
+            for tenant, task, position, tail in wanted[start : start + BATCH]:
                 key = key_of(tenant, task)
-                keys += (key, key + ":h")
-                since.append("" if position is None else f"({position.epoch + 1}-{position.seq}")
-            calls.append((len(keys), *keys, *since))
+                keys += (key, key + ":h", key + ":s")
+                arguments += ("" if position is None else f"({position.epoch + 1}-{position.seq}", tail)
+            calls.append((len(keys), *keys, *arguments))
         answers = [answer for found in await self._run(self._read, calls) for answer in found]
-        views: list[View | None] = []
-        for (_, task, _), answer in zip(wanted, answers, strict=True):
-            if answer is None:
-                views.append(None)
-                continue
-            flat, entries = answer
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            views.append(view_of(fields, entries, str(task).encode()))
-        return views
+        return [
+            None if answer is None else view_of(answer, str(each.task).encode())
+            for each, answer in zip(wanted, answers, strict=True)
+        ]
 
     async def positions(self, tasks: Sequence[tuple[str, UUID]]) -> list[Standing | None]:
         """Return where the snapshots stand, in one round trip; None for tasks Redis does not know."""
@@ -313,7 +336,7 @@ def _arguments(event: Event) -> list[Any]:
     return [
         *event.at,
         merged_of(event),
-        int(lifecycle),
+        int(lifecycle) if kind.patches else 2,
         int(base),
         ttl,
         finished,

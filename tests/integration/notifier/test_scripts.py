@@ -222,3 +222,86 @@ async def test_redis_away_is_said_within_seconds_and_found_back(settings: Settin
             await snapshots.apply([Living().queued()])
     assert not snapshots.healthy
     await redis.aclose()
+
+
+def log(task: UUID, at: tuple[int, int], message: str) -> Event:
+    return event(task, at, EventKind.LOG, {"level": "info", "message": message, "fields": {}})
+
+
+class TestWhatIsStreamed:
+    async def test_is_kept_where_progress_cannot_push_it_out(self, snapshots: Snapshots) -> None:
+        task = UUID(str(uuid7()))
+        await snapshots.apply(
+            [event(task, (1, 0), EventKind.STARTED, row(task, "running")), log(task, (1, 1), "first")]
+        )
+        ticks = [event(task, (1, seq), EventKind.PROGRESS, {"progress": {"done": seq}}) for seq in range(2, 1000)]
+        await snapshots.apply(ticks)
+        view = await snapshots.read(TENANT, task, tail=10)
+        assert view is not None
+        assert view.at == Position(1, 999)
+        assert [json.loads(each) for each in view.tail] == [
+            {"at": [1, 1], "kind": "log", "data": {"level": "info", "message": "first", "fields": {}}}
+        ]
+
+    async def test_comes_oldest_first_the_last_so_many_and_only_if_asked_for(self, snapshots: Snapshots) -> None:
+        task = UUID(str(uuid7()))
+        await snapshots.apply([log(task, (1 + seq // 200, seq % 200), f"line {seq}") for seq in range(400)])
+        view, without = await snapshots.read(TENANT, task, tail=3), await snapshots.read(TENANT, task)
+        assert view is not None
+        assert without is not None
+        assert [json.loads(each)["data"]["message"] for each in view.tail] == ["line 397", "line 398", "line 399"]
+        assert json.loads(view.tail[-1])["at"] == [2, 199]
+        assert without.tail == ()
+
+    async def test_twice_is_kept_once(self, snapshots: Snapshots) -> None:
+        task = UUID(str(uuid7()))
+        for _ in range(2):
+            await snapshots.apply([log(task, (1, seq), str(seq)) for seq in range(3)])
+        view = await snapshots.read(TENANT, task, tail=256)
+        assert view is not None
+        assert len(view.tail) == 3
+
+    async def test_is_bounded_in_number(self, snapshots: Snapshots, redis: Redis) -> None:
+        task = UUID(str(uuid7()))
+        await snapshots.apply([log(task, (1, seq), str(seq)) for seq in range(5000)])
+        assert 256 <= await redis.xlen(key_of(TENANT, task) + ":s") < 512
+
+    async def test_goes_with_its_snapshot(self, snapshots: Snapshots, redis: Redis) -> None:
+        """Whether the end comes as a patch or as the whole task."""
+        for end in ({"state": "succeeded"}, None):
+            task = UUID(str(uuid7()))
+            key = key_of(TENANT, task)
+            await snapshots.apply(
+                [event(task, (1, 0), EventKind.STARTED, row(task, "running")), log(task, (1, 1), "a")]
+            )
+            assert OPEN_TTL_S - 60 < await redis.ttl(key + ":s") <= OPEN_TTL_S
+            await snapshots.apply([event(task, (1, 2), EventKind.SUCCEEDED, end or row(task, "succeeded"))])
+            for name in (key, key + ":h", key + ":s"):
+                assert FINISHED_TTL_S - 60 < await redis.ttl(name) <= FINISHED_TTL_S
+
+    async def test_costs_other_tasks_no_key(self, snapshots: Snapshots, redis: Redis) -> None:
+        task = UUID(str(uuid7()))
+        start = event(task, (1, 0), EventKind.STARTED, row(task, "running"))
+        progress = event(task, (1, 1), EventKind.PROGRESS, {"progress": {"done": 1}})
+        await snapshots.apply([start, progress, event(task, (1, 2), EventKind.SUCCEEDED, row(task, "succeeded"))])
+        assert sorted(await redis.keys()) == [key_of(TENANT, task).encode(), (key_of(TENANT, task) + ":h").encode()]
+
+
+class TestTheAge:
+    @pytest.mark.parametrize("last", [EventKind.STARTED, EventKind.PROGRESS, EventKind.LOG, EventKind.SUCCEEDED])
+    async def test_is_counted_from_the_last_event_of_any_kind(self, snapshots: Snapshots, last: EventKind) -> None:
+        task = UUID(str(uuid7()))
+        await snapshots.apply([event(task, (1, 0), EventKind.STARTED, row(task, "running"))])
+        if last is not EventKind.STARTED:
+            data = {"state": "succeeded"} if last is EventKind.SUCCEEDED else {"progress": {"done": 1}}
+            await asyncio.sleep(1.1)
+            await snapshots.apply([event(task, (1, 1), last, data)])
+        fresh = await snapshots.read(TENANT, task)
+        await asyncio.sleep(1.1)
+        later = await snapshots.read(TENANT, task)
+        assert fresh is not None
+        assert fresh.age is not None
+        assert fresh.age < 1.0
+        assert later is not None
+        assert later.age is not None
+        assert later.age - fresh.age >= 1.0

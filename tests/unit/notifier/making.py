@@ -77,9 +77,9 @@ class Driven:
         """Pass in a client's frame."""
         self.session.receive(frame if isinstance(frame, str | bytes) else orjson.dumps(frame).decode(), self.now)
 
-    def sub(self, number: int = 1, task: UUID = TASK, since: Any = None) -> None:
+    def sub(self, number: int = 1, task: UUID = TASK, since: Any = None, **more: Any) -> None:
         """Subscribe."""
-        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task)}
+        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task), **more}
         if since is not None:
             frame["from"] = since
         self.send(frame)

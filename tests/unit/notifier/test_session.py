@@ -66,6 +66,9 @@ class TestViolations:
             '{"t":"sub","id":1,"task":"TASK","from":[-1,0]}',
             '{"t":"sub","id":1,"task":"TASK","from":[99999999999,0]}',
             '{"t":"sub","id":1,"task":"TASK","extra":1}',
+            '{"t":"sub","id":1,"task":"TASK","tail":257}',
+            '{"t":"sub","id":1,"task":"TASK","tail":-1}',
+            '{"t":"sub","id":1,"feed":"tasks","tail":1}',
             "[" * 5000,
             '{"t":"hello","token":"' + "x" * 5000 + '"}',
         ],
@@ -614,3 +617,66 @@ def test_frames_are_spliced_json_with_text_of_any_kind() -> None:
     driven.event(event(1, 1, "log", data))
     [frame] = driven.session.outbox.take(1)
     assert orjson.loads(frame)["data"]["line"] == data["line"]
+
+
+def line(epoch: int, seq: int, message: str = "") -> bytes:
+    return orjson.dumps({"at": [epoch, seq], "kind": "log", "data": {"message": message}})
+
+
+class TestTail:
+    def test_goes_with_the_snapshot_as_long_as_it_was_asked_for(self) -> None:
+        driven = Driven()
+        driven.sub(tail=2)
+        [lookup] = driven.lookups()
+        assert lookup.tail == 2
+        found = dataclasses.replace(view(1, 5), tail=tuple(line(1, seq) for seq in (2, 3, 5)))
+        driven.session.joined(lookup.sub, lookup.join, found, driven.now)
+        [snap] = driven.frames()
+        assert [each["at"] for each in snap["tail"]] == [[1, 3], [1, 5]]
+
+    def test_is_not_there_unless_asked_for(self) -> None:
+        driven = Driven()
+        driven.sub(tail=0)
+        driven.answer(dataclasses.replace(view(1, 5), tail=(line(1, 2),)))
+        [snap] = driven.frames()
+        assert "tail" not in snap
+
+    def test_is_empty_where_nothing_was_streamed(self) -> None:
+        driven = Driven()
+        driven.sub(tail=5)
+        driven.answer(view(1, 5))
+        assert driven.frames()[0]["tail"] == []
+
+    def test_goes_with_a_reset_too(self) -> None:
+        driven = Driven()
+        driven.sub(since=[1, 0], tail=5)
+        driven.answer(dataclasses.replace(view(1, 500), tail=(line(1, 499),)))
+        [snap] = driven.frames()
+        assert snap["reset"] is True
+        assert [each["at"] for each in snap["tail"]] == [[1, 499]]
+
+    def test_is_no_longer_than_the_limit_allows(self) -> None:
+        driven = Driven(Limits(tail=250))
+        driven.sub(tail=256)
+        driven.answer(dataclasses.replace(view(1, 9), tail=tuple(line(1, seq, "x" * 50) for seq in range(9))))
+        assert [each["at"] for each in driven.frames()[0]["tail"]] == [[1, 7], [1, 8]]
+
+    def test_is_waited_for_where_a_whole_event_would_answer_otherwise(self) -> None:
+        driven = Driven()
+        driven.sub(tail=5)
+        driven.event(event(2, 0, "started", {"state": "running"}, whole=True))
+        assert driven.frames() == []
+        driven.answer(dataclasses.replace(view(2, 0), tail=(line(1, 3),)))
+        assert driven.frames()[0]["tail"] == [{"at": [1, 3], "kind": "log", "data": {"message": ""}}]
+
+
+class TestAge:
+    def test_goes_with_the_snapshot_where_it_is_known(self) -> None:
+        driven = Driven()
+        driven.sub()
+        driven.answer(dataclasses.replace(view(1, 5), age=12.34))
+        driven.sub(2)
+        driven.answer(view(1, 5))
+        known, unknown = driven.frames()
+        assert known["age"] == 12.3
+        assert "age" not in unknown

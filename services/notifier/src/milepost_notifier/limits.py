@@ -15,6 +15,8 @@ class Limits:
     """Subscriptions of one connection."""
     soft: int = 256 * 1024
     """More than this waiting to be sent: snapshots instead of events."""
+    tail: int = 128 * 1024
+    """Streamed events that go with one snapshot."""
     hard: int = 1024 * 1024
     """More than this for `patience`: closed with 4002."""
     patience: float = 20.0

@@ -27,6 +27,7 @@ class Subscription:
         "id",
         "join",
         "known",
+        "lines",
         "patches",
         "position",
         "stale",
@@ -34,8 +35,10 @@ class Subscription:
         "task",
     )
 
-    def __init__(self, number: int, task: UUID, since: Position | None) -> None:
+    def __init__(self, number: int, task: UUID, since: Position | None, lines: int = 0) -> None:
         self.id = number
+        self.lines = lines
+        """So many of the last streamed events go with each snapshot."""
         self.task = task
         self.position = since
         self.fresh = True

@@ -9,7 +9,7 @@ until the look-up is answered.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -17,7 +17,7 @@ from uuid import UUID
 from milepost.errors import Unavailable
 from milepost.live import Channels, Snapshots, View
 from milepost.live.connection import ANSWER_S
-from milepost.live.snapshots import key_of, view_of_row
+from milepost.live.snapshots import Wanted, key_of, view_of_row
 from milepost.runtime.logs import get_logger
 from milepost_notifier.session import NOT_FOUND, UNAVAILABLE, Lookup, Session
 from milepost_notifier.tasks import TaskSource
@@ -185,25 +185,24 @@ class Resolver:
 
         Raises Unavailable if that cannot be said.
         """
-        since: dict[Key, Position | None] = {}
+        wanted: dict[Key, Wanted] = {}
         waited, hurried = set(), set()
         now = time.time()
         for ask in batch:
-            asked, known = ask.lookup.since, since.get(ask.key)
-            since[ask.key] = asked if known is None else min(known, asked or known)
+            wanted[ask.key] = _also(wanted.get(ask.key), ask)
             if ask.waited:
                 waited.add(ask.key)
             elif not ask.may_wait(now):
                 hurried.add(ask.key)
         try:
-            await self._channels.watch([key_of(*key) for key in since], timeout=ANSWER_S)
-            views = await self._read({key: position for key, position in since.items() if key not in waited})
+            await self._channels.watch([key_of(*key) for key in wanted], timeout=ANSWER_S)
+            views = await self._read([each for key, each in wanted.items() if key not in waited])
         except Unavailable:
             # No Redis: show what Postgres has. Events follow when it is back, for then everything is audited.
-            rows = await rows_of(self._source, since)
+            rows = await rows_of(self._source, wanted)
             return {key: view_of_row(*row) for key, row in rows.items()}, set()
-        awaited = since.keys() - views.keys() - waited - hurried
-        lacking = [key for key in since if (key not in views or not views[key].complete) and key not in awaited]
+        awaited = wanted.keys() - views.keys() - waited - hurried
+        lacking = [key for key in wanted if (key not in views or not views[key].complete) and key not in awaited]
         if not lacking:
             return views, awaited
         try:
@@ -212,21 +211,30 @@ class Resolver:
             if any(key not in views for key in lacking):
                 raise
             return views, awaited  # better a snapshot with a gap than none; the audit mends it
-        return views | await self._seeded(rows, since), awaited
+        return views | await self._seeded(rows, wanted), awaited
 
-    async def _seeded(self, rows: dict[Key, Row], since: dict[Key, Position | None]) -> dict[Key, View]:
+    async def _seeded(self, rows: dict[Key, Row], wanted: dict[Key, Wanted]) -> dict[Key, View]:
         """Put rows into Redis and return the views of them.
 
         Where the snapshot moved it is the row, so nothing is read again; what came since is on the channel. Where it
-        did not, events got further. Who comes back wants the history too.
+        did not, events got further. Who comes back wants the history too, and some what was streamed.
         """
         moved = await self._snapshots.seed_many([(tenant, *row) for (tenant, _), row in rows.items()])
-        as_it_is = {key for key, took in zip(rows, moved, strict=True) if took and since[key] is None}
+        as_it_is = {key for key, took in zip(rows, moved, strict=True) if took and wanted[key] == Wanted(*key)}
         views = {key: view_of_row(*rows[key]) for key in as_it_is}
-        return views | await self._read({key: since[key] for key in rows if key not in as_it_is})
+        return views | await self._read([wanted[key] for key in rows if key not in as_it_is])
 
-    async def _read(self, since: dict[Key, Position | None]) -> dict[Key, View]:
-        if not since:
+    async def _read(self, wanted: Sequence[Wanted]) -> dict[Key, View]:
+        if not wanted:
             return {}
-        found = await self._snapshots.read_many([(*key, position) for key, position in since.items()])
-        return {key: view for key, view in zip(since, found, strict=True) if view is not None}
+        found = await self._snapshots.read_many(wanted)
+        return {(each.tenant, each.task): view for each, view in zip(wanted, found, strict=True) if view is not None}
+
+
+def _also(wanted: Wanted | None, ask: Ask) -> Wanted:
+    """Return what to read for an ask beside others of the same task: from the earliest position, the longest tail."""
+    asked = ask.lookup
+    if wanted is None:
+        return Wanted(ask.tenant, asked.task, asked.since, asked.tail)
+    since = asked.since if wanted.since is None else min(wanted.since, asked.since or wanted.since)
+    return wanted._replace(since=since, tail=max(wanted.tail, asked.tail))

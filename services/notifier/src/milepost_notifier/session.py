@@ -4,7 +4,7 @@ No socket, no Redis, no clock: whoever drives it passes the time in, carries out
 `outbox` and closes when `closing` says so. See docs/protocol.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -37,6 +37,8 @@ class Lookup(NamedTuple):
     task: UUID
     since: Position | None
     fresh: bool
+    tail: int = 0
+    """So many of the last streamed events are wanted too."""
 
 
 class Forget(NamedTuple):
@@ -137,7 +139,7 @@ class Session:
             self._listening.add(frame.id)
             self.intents.append(Listen())
         else:
-            sub = Subscription(frame.id, frame.task, frame.from_)
+            sub = Subscription(frame.id, frame.task, frame.from_, frame.tail or 0)
             self._subs[sub.id] = sub
             self._by_task.setdefault(sub.task, []).append(sub)
             self._look(sub)
@@ -155,7 +157,7 @@ class Session:
     def event(self, task: UUID, event: LiveEvent, now: float) -> None:
         """Take an event of a task this client watches."""
         for sub in tuple(self._by_task.get(task, ())):
-            if event.whole and sub.join and sub.fresh and sub.position is None:
+            if event.whole and sub.join and sub.fresh and sub.position is None and not sub.lines:
                 self._meet(sub, event, now)
             else:
                 self._follow(sub, event)
@@ -268,7 +270,7 @@ class Session:
         It is as good a view as any: the event left Redis when the snapshot there was the same, and whatever comes
         later on the channel comes later here. What was kept before it is in it.
         """
-        view = View(event.at, event.data, event.terminal, event.traceparent)
+        view = View(event.at, event.data, event.terminal, event.traceparent, age=0.0)
         self.joined(sub.id, sub.join, view, now)
 
     def _pass(self, sub: Subscription, event: LiveEvent) -> None:
@@ -329,15 +331,19 @@ class Session:
             if forced and not sub.fresh and position is not None and view.at < position:
                 return  # an older view is no snapshot; the audit asks again
             sub.behind = False
-            self.outbox.put_snap(sub, _snap(sub.id, view, reset=position is not None), view.at)
+            self.outbox.put_snap(sub, self._snap(sub, view, reset=position is not None), view.at)
             sub.told_all(view)
         sub.fresh = False
+
+    def _snap(self, sub: Subscription, view: View, *, reset: bool) -> bytes:
+        tail = _last(view.tail, sub.lines, self._limits.tail) if sub.lines else None
+        return _snap(sub.id, view, reset=reset, tail=tail)
 
     def _look(self, sub: Subscription) -> None:
         self._joins += 1
         sub.join = self._joins
         since = None if sub.force else sub.position
-        self.intents.append(Lookup(sub.id, sub.join, sub.task, since, sub.fresh))
+        self.intents.append(Lookup(sub.id, sub.join, sub.task, since, sub.fresh, sub.lines))
 
     def _remove(self, sub: Subscription) -> None:
         del self._subs[sub.id]
@@ -386,10 +392,22 @@ def _task_frame(kind: bytes, number: int, at: Position, task: bytes) -> bytes:
     return b'{"t":"%b","id":%d,"at":[%d,%d],"task":%b}' % (kind, number, *at, task)
 
 
-def _snap(number: int, view: View, *, reset: bool) -> bytes:
+def _snap(number: int, view: View, *, reset: bool, tail: Sequence[bytes] | None) -> bytes:
     frame = _task_frame(b"snap", number, view.at, view.task)[:-1]
     if reset:
         frame += b',"reset":true'
     if view.traceparent is not None:
         frame += b',"traceparent":"%b"' % view.traceparent.encode()
+    if view.age is not None:
+        frame += b',"age":%.1f' % view.age
+    if tail is not None:
+        frame += b',"tail":[%b]' % b",".join(tail)
     return frame + b"}"
+
+
+def _last(tail: Sequence[bytes], number: int, size: int) -> Sequence[bytes]:
+    """Return the last so many of a tail, and no more than fit into `size` bytes."""
+    start = len(tail)
+    while start and len(tail) - start < number and (size := size - len(tail[start - 1])) >= 0:
+        start -= 1
+    return tail[start:]
