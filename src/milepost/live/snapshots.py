@@ -116,9 +116,10 @@ def view_of(found: Sequence[Any], task: bytes) -> View | None:
     return replace(view, age=age if age >= 0 else None, tail=tuple(_streamed(*entry) for entry in reversed(streamed)))
 
 
-def _streamed(id_: bytes, pair: Sequence[bytes]) -> bytes:
+def _streamed(id_: bytes, pair: tuple[bytes, bytes]) -> bytes:
     epoch, _, seq = id_.partition(b"-")
-    return b'{"at":[%d,%b],"kind":"%b","data":%b}' % (int(epoch) - 1, seq, *pair)
+    kind, data = pair
+    return b'{"at":[%d,%b],"kind":"%b","data":%b}' % (int(epoch) - 1, seq, kind, data)
 
 
 def _view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) -> View | None:
