@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,7 @@ SUPERUSER = "postgres"
 # What a killed server leaves running for a moment; until then a new one refuses the data directory.
 LEFTOVERS = "pre-existing shared memory block"
 LEFTOVERS_PATIENCE = 15.0
+FAMILY_END = 5.0
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -202,8 +204,7 @@ class PostgresServer(Server):
         try:
             said, _ = await tool.communicate()
         except BaseException:
-            tool.kill()
-            await tool.wait()
+            await _end_family(tool)
             raise
         if tool.returncode != 0:
             log = self.home / "log" / f"{self.name}.log"
@@ -212,6 +213,21 @@ class PostgresServer(Server):
             tail = said.decode(errors="replace").splitlines()[-20:]
             reason = f"could not make its data directory (status {tool.returncode})"
             raise ServerFailed(self.name, reason, log, tail, self.advice)
+
+
+async def _end_family(tool: asyncio.subprocess.Process) -> None:
+    """Kill a program that leads a session of its own, with what it has started, and wait until nobody is left.
+
+    initdb alone is not enough: the server it runs would go on with its files for a moment.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(tool.pid, signal.SIGKILL)
+    await tool.wait()
+    # They all write to one pipe, which ends when the last of them is gone.
+    if tool.stdout is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAMILY_END):
+                await tool.stdout.read()
 
 
 def _environment() -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import shutil
@@ -20,6 +19,7 @@ from milepost.embedded.ports import Ports, allocate
 from milepost.embedded.postgres import PostgresServer
 from milepost.embedded.redis import RedisServer
 from milepost.embedded.server import Server
+from milepost.embedded.together import start_together
 
 ROOM = 512 * 1024 * 1024
 # How long the servers of a process that was killed may take to end by themselves.
@@ -191,14 +191,7 @@ class Stack:
 
     async def _start_servers(self) -> None:
         """Start all at once; the first failure ends the others' start and is raised."""
-        starts = [asyncio.ensure_future(self._start_one(server)) for server in self._servers()]
-        try:
-            await asyncio.gather(*starts)
-        finally:
-            for start in starts:
-                start.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*starts, return_exceptions=True)
+        await start_together(self._start_one(server) for server in self._servers())
 
     async def _start_one(self, server: Server) -> None:
         begun = time.monotonic()

@@ -78,12 +78,12 @@ class TaskDefinition:
         )
 
 
-def _bytes(text: str | None) -> int | None:
+def _bytes(type_: str, text: str | None) -> int | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB)", text)
     if match is None:
-        raise TaskDefinitionError(f"memory={text!r} is not a size; write for example '512MiB'.")
+        raise TaskDefinitionError(f"{type_}: memory={text!r} is not a size; write for example '512MiB'.")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -137,7 +137,7 @@ def task(
         max_attempts = len(policy.delays) + 1 if policy is not None and policy.delays else DEFAULT_ATTEMPTS
     if max_attempts < 1:
         raise TaskDefinitionError(f"{type_}: max_attempts is {max_attempts}; a task runs at least once.")
-    memory_bytes = _bytes(memory)
+    memory_bytes = _bytes(type_, memory)
     for name, limit in (("memory", memory_bytes), ("cpu", cpu)):
         if limit is not None and isolation != "process":
             raise TaskDefinitionError(f"{type_}: {name} can only be limited with isolation='process'.")

@@ -269,6 +269,29 @@ async def test_ctrl_c_reaches_us_first_and_the_servers_end_gracefully(place: Pat
     assert pid_files(home) == {}
 
 
+async def test_a_start_that_is_given_up_while_the_data_is_made_leaves_nobody_at_work_on_it(place: Path) -> None:
+    home = place / "given-up"
+    starting = asyncio.create_task(Stack(home).start())
+
+    def at_work() -> list[list[str]]:
+        """Command lines of whoever works in the folder of the data."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.cwd() == str(home.resolve() / ".postgres.new"):
+                    found.append(process.cmdline())
+        return found
+
+    # initdb lets servers of its own do the work; the one that runs scripts would end some time after it.
+    while not any("--single" in command for command in at_work()):
+        assert not starting.done()
+        await asyncio.sleep(0.002)
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    assert at_work() == []
+
+
 async def test_one_of_three_brokers_may_die(place: Path) -> None:
     async with Stack(place / "three", brokers=3) as stack:
         await make_topic(stack, "survives")

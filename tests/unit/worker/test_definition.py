@@ -79,7 +79,7 @@ def test_a_handler_without_payload_refuses_one() -> None:
     ("options", "words"),
     [
         ({"max_attempts": 0}, "at least once"),
-        ({"memory": "lots"}, "512MiB"),
+        ({"memory": "1GB"}, r"x\.bad: memory='1GB' is not a size; .*'512MiB'"),
         ({"memory": "64MiB"}, "isolation='process'"),
         ({"timeout": 0.0}, "more than nothing"),
         ({"total_timeout": timedelta(0)}, "total_timeout is 0 s"),

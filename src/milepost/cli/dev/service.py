@@ -32,6 +32,8 @@ class Service:
         self._say = say
         self._stopping = False
         self._reloading = asyncio.Event()
+        self._changing = asyncio.Lock()
+        """Held while the process is started or ended: one that has no pid yet cannot be told to end."""
 
     @property
     def name(self) -> str:
@@ -40,7 +42,10 @@ class Service:
 
     async def start(self) -> None:
         """Start it and wait until it serves. Raises ServiceFailed if it ends or takes longer than a minute."""
-        await self.process.start()
+        async with self._changing:
+            if self._stopping:
+                raise ServiceFailed(f"{self.name} is being stopped, so it was not started.")
+            await self.process.start()
         ready = asyncio.create_task(self._until_ready())
         end = asyncio.create_task(self.process.wait())
         try:
@@ -87,13 +92,15 @@ class Service:
     async def reload(self) -> None:
         """Let it end as it does on SIGTERM; `keep` starts it anew."""
         self._reloading.set()
-        await self.process.stop()
+        async with self._changing:
+            await self.process.stop()
 
     async def stop(self) -> None:
         """End it for good."""
         self._stopping = True
         self._reloading.set()
-        await self.process.stop()
+        async with self._changing:
+            await self.process.stop()
 
     def kill(self) -> None:
         """End it this moment."""

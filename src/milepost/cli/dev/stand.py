@@ -24,6 +24,7 @@ from milepost.embedded import EmbeddedError, ManagedProcess, Stack, StackRunning
 from milepost.embedded.pidfiles import sweep
 from milepost.embedded.ports import LOOPBACK
 from milepost.embedded.server import Server
+from milepost.embedded.together import start_together
 from milepost.runtime.settings import Settings
 
 _PREDECESSOR_S: Final = 20.0
@@ -158,13 +159,7 @@ class Stand:
             await service.start()
             self._say(f"{service.name} ready after {time.monotonic() - began:.1f} s, as pid {service.process.pid}")
 
-        starts = [asyncio.create_task(start(service)) for service in self._services]
-        try:
-            await asyncio.gather(*starts)
-        finally:
-            for task in starts:
-                task.cancel()
-            await asyncio.gather(*starts, return_exceptions=True)
+        await start_together(start(service) for service in self._services)
 
     async def _serves(self, url: str, _process: ManagedProcess) -> bool:
         return await self._ask(url) is not None
