@@ -27,6 +27,7 @@ class ProblemType(Enum):
     KEY_REUSED = _Row("idempotency-key-reused", 422, "The idempotency key was used for another request")
     KEY_IN_FLIGHT = _Row("idempotency-key-in-flight", 409, "A request with this idempotency key is in flight")
     STATE = _Row("wrong-state", 409, "The task's state does not allow this")
+    BAD_REQUEST = _Row("bad-request", 400, "The request cannot be understood")
     UNAUTHENTICATED = _Row("unauthenticated", 401, "A valid key is needed")
     FORBIDDEN = _Row("forbidden", 403, "The key does not allow this")
     NOT_FOUND = _Row("not-found", 404, "There is no such thing")

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from milepost.errors import SettingsError
 from milepost.runtime.standing import Dependency, Standings
+
+IDLE_S: Final = 30.0
+"""A connection that has asked for nothing, or not to the end, is closed after this."""
 
 
 class Health:
@@ -48,8 +51,13 @@ def application(health: Health) -> web.Application:
 
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve inside the block; give the port bound."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    """Serve inside the block; give the port bound.
+
+    Handlers end when their clients are gone, and so do connections that take too long to say what they want.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True, keepalive_timeout=IDLE_S
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the api and the notifier listen on.")
     api_port: int = Field(default=8000, ge=0, le=65535)
     notifier_port: int = Field(default=8001, ge=0, le=65535, description="WebSocket.")
-    notifier_http_port: int = Field(default=8002, ge=0, le=65535, description="livez, readyz, metrics.")
+    notifier_http_port: int = Field(default=8002, ge=0, le=65535, description="Server-sent events, livez, readyz.")
     url: str = Field(default="http://127.0.0.1:8000", description="Where clients reach the api.")
     stream_url: str = Field(default="ws://127.0.0.1:8001/v1/stream", description="Where clients reach the notifier.")
     allowed_origins: Words = Field(

@@ -26,7 +26,7 @@ class Connection(ServerConnection):
     """
 
     session: Session | None = None
-    closing: asyncio.Task[None] | None = None
+    closing: asyncio.Future[None] | None = None
 
     def resume_writing(self) -> None:
         """Go on with what waits."""

@@ -1,11 +1,13 @@
-"""The edge: WebSocket clients on one side, the channels of Redis on the other."""
+"""The edge: clients on one side, the channels of Redis on the other."""
 
 import asyncio
+import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -25,6 +27,7 @@ from milepost.runtime.settings import Settings
 from milepost_notifier.connections import Connection, over_limit, refusal
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.limits import Limits
+from milepost_notifier.peer import Peer
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
 from milepost_notifier.session import Forget, Ignore, Listen, Lookup, Session
 from milepost_notifier.tasks import TaskSource
@@ -51,7 +54,7 @@ class Watched:
     def __init__(self, key: Key, now: float) -> None:
         self.key = key
         self.text = str(key[1]).encode()
-        self.watchers: dict[Connection, None] = {}
+        self.watchers: dict[Peer, None] = {}
         self.news_at = now
 
 
@@ -83,18 +86,23 @@ class Edge:
         self._source = source
         self.snapshots = Snapshots(redis)
         self.channels = Channels(redis, self._deliver, self._back)
-        self._feeds = Feeds(self.channels, self._serve)
+        self._feeds = Feeds(self.channels, self.serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
         self._watched: dict[str, Watched] = {}
-        self._connections: set[Connection] = set()
+        self._connections: set[Peer] = set()
         self._auditing = asyncio.Lock()
         self._draining = False
         self.port = 0
 
     @property
     def clients(self) -> int:
-        """Connections open now."""
+        """Connections open now, of all kinds."""
         return len(self._connections)
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else is let in, now or because this process is about to stop."""
+        return self._draining or len(self._connections) >= self._connections_max
 
     def loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]]], ...]:
         """Return what has to be kept running."""
@@ -137,7 +145,7 @@ class Edge:
         for number, connection in enumerate(leaving, start=1):
             if connection.session is not None:
                 connection.session.drain(random.randint(0, RETURN_WITHIN_MS))  # noqa: S311 - spread, not secrecy
-                self._serve(connection)
+                self.serve(connection)
             if number % (GOODBYES_A_SECOND // 10) == 0 and not hurry.is_set():
                 await _unless(hurry, 0.1)
         goodbyes = [connection.closing for connection in leaving if connection.closing is not None]
@@ -147,35 +155,48 @@ class Edge:
     # -- clients
 
     def _request(self, connection: ServerConnection, request: Request) -> Response | None:
-        if self._draining or len(self._connections) >= self._connections_max:
+        if self.full:
             return over_limit(connection, 2)
         return refusal(connection, request, self._origins)
 
     async def _client(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
         loop = asyncio.get_running_loop()
-        session = Session(secrets.token_hex(8), self._authenticate, loop.time(), self._limits)
-        connection.session = session
-        self._connections.add(connection)
+        session = connection.session = self.session(loop.time())
+        self.enter(connection)
         try:
             async for message in connection:
                 session.receive(message, loop.time())
-                self._serve(connection)
+                self.serve(connection)
         except ConnectionClosed:
             pass
         finally:
-            self._connections.discard(connection)
-            session.lost()
-            self._carry_out(connection, session)
-            connection.session = None
+            self.leave(connection)
             if connection.closing is not None:
                 await asyncio.wait([connection.closing])
 
-    def _answered(self, who: Asker) -> None:
-        assert isinstance(who, Connection)  # noqa: S101 - the only asker there is
-        self._serve(who)
+    def session(self, now: float, *, pings: bool = True) -> Session:
+        """Return a session that begins; without `pings` for a client that cannot answer them."""
+        limits = self._limits if pings else replace(self._limits, ping=math.inf)
+        return Session(secrets.token_hex(8), self._authenticate, now, limits)
 
-    def _serve(self, connection: Connection) -> None:
+    def enter(self, peer: Peer) -> None:
+        """Let time pass for a client, and count it."""
+        self._connections.add(peer)
+
+    def leave(self, peer: Peer) -> None:
+        """Forget a client; its session is over."""
+        self._connections.discard(peer)
+        session = peer.session
+        if session is not None:
+            session.lost()
+            self._carry_out(peer, session)
+            peer.session = None
+
+    def _answered(self, who: Asker) -> None:
+        self.serve(cast("Peer", who))  # nobody else asks
+
+    def serve(self, connection: Peer) -> None:
         """Carry out what the session wants and send what it has."""
         session = connection.session
         if session is not None:
@@ -183,7 +204,7 @@ class Edge:
                 self._carry_out(connection, session)
             connection.write_out()
 
-    def _carry_out(self, connection: Connection, session: Session) -> None:
+    def _carry_out(self, connection: Peer, session: Session) -> None:
         if session.principal is None:
             return
         tenant = session.principal.tenant
@@ -201,11 +222,11 @@ class Edge:
                 case Ignore():
                     self._feeds.leave(tenant, connection)
 
-    def _attach(self, key: Key, connection: Connection, now: float) -> None:
+    def _attach(self, key: Key, connection: Peer, now: float) -> None:
         watched = self._watched.setdefault(key_of(*key), Watched(key, now))
         watched.watchers[connection] = None
 
-    def _detach(self, key: Key, connection: Connection) -> None:
+    def _detach(self, key: Key, connection: Peer) -> None:
         channel = key_of(*key)
         watched = self._watched.get(channel)
         if watched is not None:
@@ -218,7 +239,7 @@ class Edge:
 
     def _deliver(self, messages: Sequence[Message]) -> None:
         now = asyncio.get_running_loop().time()
-        concerned: dict[Connection, None] = {}
+        concerned: dict[Peer, None] = {}
         for channel, message, kept in messages:
             name = channel.decode()
             watched = self._watched.get(name)
@@ -241,7 +262,7 @@ class Edge:
                     if session.outbox.size > WRITE_AT:
                         connection.write_out()
         for connection in concerned:
-            self._serve(connection)
+            self.serve(connection)
 
     # -- time
 
@@ -253,7 +274,7 @@ class Edge:
             for connection in tuple(self._connections):
                 if connection.session is not None:
                     connection.session.tick(now)
-                    self._serve(connection)
+                    self.serve(connection)
 
     async def _back(self) -> None:
         """Make up for what was missed while there was no channel."""
@@ -320,7 +341,7 @@ class Edge:
         for connection in tuple(watched.watchers):
             if connection.session is not None:
                 connection.session.resync(watched.key[1], at, finished=finished, force=force)
-                self._serve(connection)
+                self.serve(connection)
 
 
 async def _unless(event: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,7 @@ from milepost.live import Channels
 from milepost.live.connection import ANSWER_S
 from milepost.live.wire import TERMINAL, feed_entries
 from milepost.runtime.logs import get_logger
-from milepost_notifier.connections import Connection
+from milepost_notifier.peer import Peer
 
 log = get_logger("milepost.notifier.feeds")
 
@@ -86,7 +86,7 @@ class _Feed:
 
     def __init__(self) -> None:
         self.gathered = Gathered()
-        self.watchers: dict[Connection, None] = {}
+        self.watchers: dict[Peer, None] = {}
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -98,7 +98,7 @@ def channel_of(tenant: str) -> str:
 class Feeds:
     """The feeds that clients here listen to. `serve` carries out what a session wants and sends what it has."""
 
-    def __init__(self, channels: Channels, serve: Callable[[Connection], None]) -> None:
+    def __init__(self, channels: Channels, serve: Callable[[Peer], None]) -> None:
         self._channels = channels
         self._serve = serve
         self._feeds: dict[str, _Feed] = {}
@@ -126,14 +126,14 @@ class Feeds:
             for name in wanted:
                 self._tell(name, reset=False)
 
-    def join(self, tenant: str, connection: Connection) -> None:
+    def join(self, tenant: str, connection: Peer) -> None:
         """Let a client listen; its session is told when nothing will be missed any more."""
         name = channel_of(tenant)
         self._feeds.setdefault(name, _Feed()).watchers[connection] = None
         self._joining[name] = None
         self._wake.set()
 
-    def leave(self, tenant: str, connection: Connection) -> None:
+    def leave(self, tenant: str, connection: Peer) -> None:
         """Let a client listen no more."""
         name = channel_of(tenant)
         feed = self._feeds.get(name)

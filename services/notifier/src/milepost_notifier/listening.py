@@ -25,6 +25,11 @@ class Listening:
     def __len__(self) -> int:
         return len(self._feeds)
 
+    def waits(self, number: int) -> bool:
+        """Return whether this one is not on yet."""
+        feed = self._feeds.get(number)
+        return feed is not None and not feed.live
+
     def add(self, number: int) -> None:
         """Take a subscription; it says nothing before `on`."""
         self._feeds[number] = _Feed()

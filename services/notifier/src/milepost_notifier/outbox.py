@@ -158,16 +158,19 @@ class Outbox:
 
     def take(self, size: int) -> list[bytes]:
         """Return the next frames, about `size` bytes of them; an empty list when nothing waits."""
-        frames = []
+        return [entry.encoded() for entry in self.take_entries(size)]
+
+    def take_entries(self, size: int) -> list[Entry]:
+        """Return the same for those that write them in another way."""
+        entries = []
         while self._entries and size > 0:
             entry = self._entries.popleft()
             if entry.sub is not None and entry.sub.tail is entry:
                 entry.sub.tail = None
             self.size -= entry.size
-            frame = entry.encoded()
-            size -= len(frame)
-            frames.append(frame)
-        return frames
+            size -= entry.size
+            entries.append(entry)
+        return entries
 
     def drop_events(self) -> set[int]:
         """Leave out queued events that a snapshot makes up for; return the subscriptions that are now behind.

@@ -20,6 +20,7 @@ from milepost.store import Store, open_pool
 from milepost_notifier.edge import Edge
 from milepost_notifier.ingest import Ingest
 from milepost_notifier.members import Members
+from milepost_notifier.streams import Streams
 
 log = get_logger("milepost.notifier")
 
@@ -64,7 +65,10 @@ class Notifier:
         """Serve until a shutdown is asked for, then send clients away and stop reading."""
         async with AsyncExitStack() as stack:
             port = self._settings.notifier_http_port
-            listener = serving(application(self.health), self._settings.host, port)
+            app = application(self.health)
+            if self.edge is not None:
+                app.add_subapp("/v1", Streams(self.edge, self._settings).application())
+            listener = serving(app, self._settings.host, port)
             self.http_port = await bound(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
             await stack.enter_async_context(background(("health", self.health.run)))
             if self._writer is not None:

@@ -163,6 +163,15 @@ class Session:
                 self._follow(sub, event)
         self._weigh(now)
 
+    def has(self, number: int) -> bool:
+        """Return whether there is, still, a subscription of this number."""
+        return number in self._subs or number in self._listening
+
+    def waits(self, number: int) -> bool:
+        """Return whether a subscription was not yet told where it stands."""
+        sub = self._subs.get(number)
+        return sub.fresh if sub is not None else self._listening.waits(number)
+
     def wants(self, number: int, join: int) -> bool:
         """Return whether a Lookup still has to be answered."""
         sub = self._subs.get(number)

@@ -1,0 +1,80 @@
+"""Server-sent events over HTTP: which requests get a stream, and of what."""
+
+import asyncio
+import random
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import hdrs, web
+
+from milepost.runtime.settings import Settings
+from milepost_notifier import asked, sse
+from milepost_notifier.cors import Cors
+from milepost_notifier.edge import RETURN_WITHIN_MS, Edge
+from milepost_notifier.refusals import answering, unavailable
+from milepost_notifier.stream import HEADERS, SUB, Stream
+from milepost_schemas.position import Position
+
+_PARAMETERS = frozenset({asked.LAST_EVENT_ID_IN_QUERY})
+
+
+class Streams:
+    """The routes, for an application under /v1."""
+
+    def __init__(self, edge: Edge, settings: Settings) -> None:
+        self._edge = edge
+        self._cors = Cors(frozenset(settings.allowed_origins))
+
+    def application(self) -> web.Application:
+        """Return what is served under /v1."""
+        app = web.Application(middlewares=[answering], client_max_size=1024)
+        app.on_response_prepare.append(self._cors.prepare)
+        for path, handler in (("/tasks/{task:[0-9A-Fa-f-]{36}}/events", self._task),):
+            app.router.add_get(path, handler, allow_head=False)
+            app.router.add_options(path, self._cors.preflight)
+        return app
+
+    async def _task(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/tasks/{id}/events`: one task until its end."""
+        self._cors.check(request)
+        query = asked.query_of(request.rel_url.raw_query_string, _PARAMETERS)
+        token, since = asked.token_of(request.headers), asked.since_of(request.headers, query)
+        try:
+            task = UUID(request.match_info["task"])
+        except ValueError:
+            raise web.HTTPNotFound from None
+        sub: dict[str, Any] = {"t": "sub", "id": SUB, "task": str(task)}
+        if since is not None:
+            sub["from"] = list(since)
+        return await self._follow(request, token, sub, task, since)
+
+    async def _follow(
+        self, request: web.Request, token: str, sub: dict[str, Any], task: UUID | None, since: Position | None
+    ) -> web.StreamResponse:
+        """Do for the client what it would do itself on a WebSocket, and write what comes of it."""
+        if self._edge.full:
+            if since is None:
+                raise unavailable("This notifier is full or about to stop.")
+            return _later()
+        now = asyncio.get_running_loop().time()
+        session = self._edge.session(now, pings=False)
+        session.receive(orjson.dumps({"t": "hello", "token": token}).decode(), now)
+        if session.principal is None:
+            raise asked.wrong_key()
+        stream = Stream(request, session, task, since)
+        self._edge.enter(stream)
+        try:
+            session.receive(orjson.dumps(sub).decode(), now)
+            self._edge.serve(stream)
+            return await stream.run()
+        finally:
+            self._edge.leave(stream)
+            stream.over()
+
+
+def _later() -> web.Response:
+    """Return the answer to one who comes back at a bad moment: an EventSource gives up at any other status."""
+    after = random.randint(0, RETURN_WITHIN_MS)  # noqa: S311 - spread, not secrecy
+    body = sse.retry(after) + b'event: bye\ndata: {"t":"bye","after":%d}\n\n' % after
+    return web.Response(body=body, headers={**HEADERS, hdrs.CONNECTION: "close"})

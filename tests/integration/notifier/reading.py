@@ -1,0 +1,130 @@
+"""A client that reads server-sent events as a browser does, and folds their frames."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from redis.asyncio import Redis
+
+from milepost.runtime.health import serving
+from milepost.runtime.settings import Settings
+from milepost_notifier.edge import Edge
+from milepost_notifier.streams import Streams
+from milepost_schemas.frames import SERVER_FRAME
+from tests.integration.notifier.acting import KEY, PATIENCE_S, Postgres
+from tests.integration.notifier.conftest import edge_of
+from tests.unit.notifier.making import Client
+
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
+
+
+@dataclass
+class Event:
+    """What a browser makes of the lines up to an empty one."""
+
+    kind: str
+    frame: dict[str, Any]
+    id: str | None
+    """As sent with this very event."""
+
+
+class Reader:
+    """Reads one response, as the standard for EventSource says."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.client = Client()
+        self.events: list[Event] = []
+        self.last_id = ""
+        self.retry: int | None = None
+        self.comments = 0
+
+    async def next(self) -> Event | None:
+        """Return the next event, folded in; None after the last."""
+        lines: dict[str, str] = {}
+        while "data" not in lines:
+            lines = {}
+            while line := await self._line():
+                word, _, value = line.partition(":")
+                assert word in {"", "event", "data", "id", "retry"}, f"a line that no browser knows: {line!r}"
+                assert word not in lines, f"a line of this kind again: {line!r}"
+                lines[word] = value.removeprefix(" ")
+            if line is None:
+                assert not lines, f"the stream broke off inside an event: {lines}"
+                return None
+            self.comments += "" in lines
+            if "retry" in lines:
+                self.retry = int(lines["retry"])
+        event = Event(lines["event"], orjson.loads(lines["data"]), lines.get("id"))
+        self.last_id = event.id or self.last_id
+        if event.kind != "close":
+            SERVER_FRAME.validate_json(lines["data"])
+        self.client.take(event.frame)
+        self.events.append(event)
+        return event
+
+    async def _line(self) -> str | None:
+        """Return the next line, None after the last."""
+        async with asyncio.timeout(PATIENCE_S):
+            line = (await self.response.content.readline()).decode()
+        return line.removesuffix("\n") if line else None
+
+    async def until(self, condition: Callable[[Event], bool]) -> Event:
+        """Return the first event that fulfils the condition."""
+        while True:
+            event = await self.next()
+            assert event is not None, f"the stream ended after {[one.kind for one in self.events]}"
+            if condition(event):
+                return event
+
+    async def at(self, *position: int) -> Event:
+        """Return the event that brings position."""
+        return await self.until(lambda event: event.frame.get("at") == list(position))
+
+    async def rest(self) -> list[str]:
+        """Return the kinds of all events to the end of the response."""
+        kinds = []
+        while (event := await self.next()) is not None:
+            kinds.append(event.kind)
+        return kinds
+
+
+class Http:
+    """The notifier's HTTP port."""
+
+    def __init__(self, edge: Edge, session: aiohttp.ClientSession) -> None:
+        self.edge = edge
+        self.session = session
+
+    @asynccontextmanager
+    async def get(self, path: str, **headers: str) -> AsyncIterator[Reader]:
+        """Ask with the key; names of headers with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.get(path, headers={**AUTHORIZED, **named}) as response:
+            yield Reader(response)
+
+    async def status(self, path: str, method: str = "GET", **headers: str) -> int:
+        """Return the status of an answer, which has to be a problem document unless it is good."""
+        async with self.session.request(method, path, headers=headers) as response:
+            if response.status >= 400:
+                assert response.content_type == "application/problem+json"
+                assert (await response.json())["status"] == response.status
+            return response.status
+
+
+@asynccontextmanager
+async def http_of(settings: Settings, redis: Redis, postgres: Postgres, **options: Any) -> AsyncIterator[Http]:
+    """Serve streams over HTTP, with an edge of their own."""
+    async with edge_of(settings, redis, postgres, **options) as edge:
+        app = web.Application()
+        app.add_subapp("/v1", Streams(edge, settings).application())
+        async with (
+            serving(app, "127.0.0.1", 0) as port,
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+        ):
+            yield Http(edge, session)
