@@ -8,17 +8,20 @@
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make compose-demo   the whole system in containers, and the same demo in it
 # make pictures        take the pictures in the README anew
+# make build-browser   clients/browser/dist anew from its source (needs Node)
 # make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
 MINUTES ?= 5
 VENV := .venv
 UV := .tools/bin/uv
+BROWSER := clients/browser
+BROWSER_READY := $(BROWSER)/node_modules/.ready
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format bench faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
+.PHONY: help demo dev test check check-browser test-browser build-browser format bench faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +57,21 @@ check: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/python -m milepost_schemas --check schemas/published
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-browser; \
+	  else echo "There is no Node here: $(BROWSER) is not checked."; fi
+
+$(BROWSER_READY): $(BROWSER)/package-lock.json
+	cd $(BROWSER) && npm ci --silent
+	@touch $@
+
+check-browser: $(BROWSER_READY)
+	cd $(BROWSER) && npm run --silent check
+
+test-browser: $(BROWSER_READY)
+	cd $(BROWSER) && npm run --silent test
+
+build-browser: $(BROWSER_READY)
+	cd $(BROWSER) && npm run --silent format && npm run --silent build
 
 format: $(READY)
 	$(RUN)/ruff format .

@@ -1,0 +1,105 @@
+// node build.mjs            dist/ from src/
+// node build.mjs --check    whether dist/ is what src/ gives, and small enough
+// node build.mjs --test     the unit tests
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const MOST_BYTES = 6 * 1024;
+/** Members that modules share with each other only: not on the wire, not of the platform, not for pages. */
+const INTERNAL =
+  /^(askedAt|folds|heardAt|isAway|isOver|nudge|opened|outbox|polled|polls|resume|retryAt|sent|subscriptions)$/;
+const here = dirname(fileURLToPath(import.meta.url));
+
+async function script() {
+  const { outputFiles } = await build({
+    entryPoints: [join(here, "src/index.ts")],
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    minify: true,
+    mangleProps: INTERNAL,
+    legalComments: "none",
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
+/** Return the declarations of every module that `index.d.ts` leads to, by file name. */
+function declarations(folder) {
+  execFileSync(
+    process.execPath,
+    [join(here, "node_modules/typescript/bin/tsc"), ...["-p", join(here, "tsconfig.types.json"), "--outDir", folder]],
+    { stdio: "inherit" },
+  );
+  const found = {};
+  for (const names = ["index.d.ts"]; names.length; ) {
+    const name = names.pop();
+    if (found[name]) continue;
+    found[name] = readFileSync(join(folder, name), "utf8").replaceAll(/from "(\.\/.+?)\.ts"/g, 'from "$1.js"');
+    names.push(...[...found[name].matchAll(/from "\.\/(.+?)\.js"/g)].map(([, module]) => `${module}.d.ts`));
+  }
+  return found;
+}
+
+async function test() {
+  const folder = mkdtempSync(join(here, ".tests-"));
+  try {
+    const names = readdirSync(join(here, "test")).filter((name) => name.endsWith(".test.ts"));
+    await build({
+      entryPoints: names.map((name) => join(here, "test", name)),
+      bundle: true,
+      format: "esm",
+      platform: "node",
+      packages: "external",
+      sourcemap: "inline",
+      outdir: folder,
+    });
+    const built = names.map((name) => join(folder, name.replace(/ts$/, "js")));
+    execFileSync(process.execPath, ["--enable-source-maps", "--test", ...built], { stdio: "inherit" });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function wanted() {
+  const folder = mkdtempSync(join(tmpdir(), "milepost-types-"));
+  try {
+    return { "milepost.js": await script(), ...declarations(folder) };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const mode = process.argv[2];
+if (mode === "--test") {
+  await test().catch(() => process.exit(1));
+} else {
+  const files = await wanted();
+  const size = gzipSync(files["milepost.js"], { level: 9 }).length;
+  const dist = join(here, "dist");
+  if (mode === "--check") {
+    const there = readdirSync(dist);
+    const differing = Object.keys(files).filter(
+      (name) => !there.includes(name) || readFileSync(join(dist, name), "utf8") !== files[name],
+    );
+    differing.push(...there.filter((name) => !(name in files)));
+    if (differing.length) {
+      console.error(`dist/ is not what src/ gives: ${differing.join(", ")}. Run: npm run build`);
+      process.exit(1);
+    }
+  } else {
+    rmSync(dist, { recursive: true, force: true });
+    execFileSync("mkdir", ["-p", dist]);
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(dist, name), text);
+  }
+  console.log(`milepost.js: ${size} bytes gzipped`);
+  if (size > MOST_BYTES) {
+    console.error(`That is more than ${MOST_BYTES}. Pages load this: find what can go.`);
+    process.exit(1);
+  }
+}
