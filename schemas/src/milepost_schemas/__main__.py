@@ -24,10 +24,14 @@ from milepost_schemas import (
 )
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
+from milepost_schemas.watch import AcceptedTask, WatchToken, WatchTokenRequest
 
 MODELS: dict[str, TypeAdapter[Any]] = {
     "task": TypeAdapter(Task),
+    "accepted-task": TypeAdapter(AcceptedTask),
     "submit-task": TypeAdapter(SubmitTask),
+    "watch-token-request": TypeAdapter(WatchTokenRequest),
+    "watch-token": TypeAdapter(WatchToken),
     "attempt": TypeAdapter(Attempt),
     "dead-letter": TypeAdapter(DeadLetterDetail),
     "dead-letter-group": TypeAdapter(DeadLetterGroup),
@@ -44,12 +48,15 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "server-frame": SERVER_FRAME,
 }
 
+_ASKED = {"submit-task", "watch-token-request", "replay-request", "client-frame"}
+"""What is sent to us."""
+
 
 def published() -> dict[str, str]:
     """Return file name → text of every published schema."""
     texts = {}
     for name, adapter in MODELS.items():
-        mode: Any = "validation" if name in {"submit-task", "replay-request", "client-frame"} else "serialization"
+        mode: Any = "validation" if name in _ASKED else "serialization"
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": f"https://milepost.dev/schemas/{name}.v1.json",

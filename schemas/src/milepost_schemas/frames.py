@@ -51,7 +51,7 @@ def reconnects(code: int | None) -> bool:
 
 
 class Hello(Request):
-    """First frame of a client, within 5 s."""
+    """First frame of a client, within 5 s; later, with another token, the answer to `refresh`."""
 
     t: Literal["hello"]
     token: Annotated[str, Field(max_length=4096)]
@@ -114,6 +114,9 @@ class Welcome(Contract):
     session: str
     ping: float = Field(description="Seconds between the server's pings.")
     max_subs: int
+    expires: float | None = Field(
+        default=None, description="Seconds until the token runs out; absent for a key, which does not."
+    )
 
 
 class Streamed(Contract):
@@ -196,6 +199,13 @@ class Err(Contract):
     message: str
 
 
+class Refresh(Contract):
+    """The token runs out soon: say hello again, with another one."""
+
+    t: Literal["refresh"] = "refresh"
+    in_: float = Field(alias="in", description="Seconds until then; after that the connection is closed with 4003.")
+
+
 class Bye(Contract):
     """The server is draining; reconnect after so many milliseconds."""
 
@@ -203,6 +213,6 @@ class Bye(Contract):
     after: int
 
 
-AnyServerFrame = Welcome | Snap | Ev | End | Live | Changes | Err | Bye | Ping | Pong
+AnyServerFrame = Welcome | Snap | Ev | End | Live | Changes | Err | Refresh | Bye | Ping | Pong
 ServerFrame = Annotated[AnyServerFrame, Field(discriminator="t")]
 SERVER_FRAME: TypeAdapter[AnyServerFrame] = TypeAdapter(ServerFrame)

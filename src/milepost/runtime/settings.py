@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from milepost.errors import SettingsError
@@ -24,6 +24,9 @@ def _split(value: object) -> object:
 
 Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list written with commas."""
+Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
+SECRET_BYTES = 32
+"""A secret that signs is at least as long as what HMAC-SHA256 makes of it."""
 
 
 class Settings(BaseSettings):
@@ -62,6 +65,13 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(default=None, description="The one key of this installation (tenant default).")
     tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Tenant of that key.")
 
+    token_secret: SecretStr | None = Field(
+        default=None, description="Signs watch tokens, 32 bytes or more; unset: made from the API key."
+    )
+    token_secrets_old: Secrets = Field(
+        default_factory=list, description="Secrets of before, whose tokens are still accepted; with commas."
+    )
+
     max_subscriptions: int = Field(default=1_000, ge=1, description="Tasks one stream connection may watch at once.")
 
     tasks: Words = Field(default_factory=list, description="Modules with tasks, for workers.")
@@ -86,6 +96,14 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")
+
+    @field_validator("token_secret", "token_secrets_old")
+    @classmethod
+    def _long_enough(cls, given: Any) -> Any:
+        for secret in given if isinstance(given, list) else [given]:
+            if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
+                raise ValueError(f"is shorter than {SECRET_BYTES} bytes. Make one with: openssl rand -base64 32")
+        return given
 
     @model_validator(mode="after")
     def _lease_outlives_renewal(self) -> "Settings":

@@ -307,3 +307,9 @@ class Store:
         if not pairs:
             return []
         return [(task_view(row), position(row)) for row in await self._fetch("get_many", *_columns(pairs))]
+
+    async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """Return those of the (task, ancestor) pairs in which the second is above the first."""
+        tasks, ancestors = zip(*pairs, strict=True)
+        rows = await self._fetch("descendants_among", tenant, list(tasks), list(ancestors))
+        return {(row["task"], row["ancestor"]) for row in rows}

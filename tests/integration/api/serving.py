@@ -153,6 +153,11 @@ async def served(settings: Settings) -> AsyncIterator[Api]:
             await serving
 
 
+def without_token(task: dict[str, Any]) -> dict[str, Any]:
+    """Return an accepted task as it is shown ever after."""
+    return {name: value for name, value in task.items() if name != "watch_token"}
+
+
 async def run(store: Store, task: str, state: TaskState | None = None, **finish: Any) -> None:
     """Claim a queued task as a worker would, and finish it unless `state` is None."""
     identity = UUID(task)

@@ -24,6 +24,7 @@ KEYED = [
     ("GET", "/v1/dead-letters/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
     ("GET", "/v1/dead-letters/groups/0123456789abcdef"),
     ("POST", "/v1/dead-letters/replay"),
+    ("POST", "/v1/watch-tokens"),
 ]
 
 

@@ -63,9 +63,9 @@ class Server:
 _PUT = """
 insert into milepost.tasks (
     id, tenant, type, queue, priority, state, epoch, seq, attempt, max_attempts, payload, result, progress, labels,
-    root_id, created_at
+    parent_id, root_id, created_at
 )
-values ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, '{}', $10, $11, '{}', $1, $12)
+values ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, '{}', $10, $11, $12, $13, $14, $15)
 on conflict (id) do update
 set state = excluded.state, epoch = excluded.epoch, seq = excluded.seq, attempt = excluded.attempt,
     result = excluded.result, progress = excluded.progress
@@ -86,20 +86,33 @@ class Postgres:
         id_ = UUID(str(task["id"]))
         self._unwritten[id_] = (
             id_, tenant, task["type"], task["queue"], task["state"], *at, task["attempt"], task["max_attempts"],
-            _text(task["result"]), _text(task["progress"]), datetime.fromisoformat(task["created_at"]),
+            _text(task["result"]), _text(task["progress"]), _text(task["labels"]), _uuid(task["parent_id"]),
+            _uuid(task["root_id"]),             datetime.fromisoformat(task["created_at"]),
         )  # fmt: skip
 
     async def task_views(self, pairs: Sequence[tuple[str, UUID]]) -> list[tuple[dict[str, Any], Position]]:
         """Return rows."""
         self.asked += 1
+        await self._write()
+        return await self._store.task_views(pairs)
+
+    async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """Return pairs of a task and what is above it."""
+        await self._write()
+        return await self._store.descendants_among(tenant, pairs)
+
+    async def _write(self) -> None:
         rows, self._unwritten = list(self._unwritten.values()), {}
         if rows:
             await self._pool.executemany(_PUT, rows)
-        return await self._store.task_views(pairs)
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
+
+
+def _uuid(value: Any) -> UUID | None:
+    return None if value is None else UUID(value)
 
 
 class Living:

@@ -8,6 +8,7 @@ import orjson
 from milepost.live import LiveEvent, View
 from milepost.live.wire import is_progress_only, json_text
 from milepost.runtime.auth import Principal
+from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Forget, Lookup, Session
 from milepost_schemas.event import Event, EventKind
@@ -64,14 +65,17 @@ class Driven:
 
     def __init__(self, limits: Limits | None = None, *, greeted: bool = True) -> None:
         self.now = 1000.0
+        self.tokens: dict[str, Principal] = {}
+        """Those that are good, besides "good" itself."""
         self.session = Session("s1", self._authenticate, self.now, limits or Limits())
         if greeted:
             self.send({"t": "hello", "token": "good"})
             assert self.frames()[0]["t"] == "welcome"
 
-    @staticmethod
-    def _authenticate(token: str) -> Principal | None:
-        return Principal("default") if token == "good" else None
+    def _authenticate(self, token: str) -> Principal | None:
+        if token == "expired":
+            raise TokenExpired(token)
+        return Principal("default") if token == "good" else self.tokens.get(token)
 
     def send(self, frame: Any) -> None:
         """Pass in a client's frame."""

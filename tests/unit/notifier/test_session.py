@@ -36,11 +36,6 @@ class TestHello:
         assert closed_with(driven) == CloseCode.BAD_TOKEN.code
         assert driven.frames() == []
 
-    def test_may_come_only_once(self) -> None:
-        driven = Driven()
-        driven.send({"t": "hello", "token": "good"})
-        assert closed_with(driven) == CloseCode.PROTOCOL_VIOLATION.code
-
     @pytest.mark.parametrize("frame", [{"t": "ping"}, {"t": "sub", "id": 1, "task": str(TASK)}])
     def test_has_to_be_the_first_frame(self, frame: dict[str, Any]) -> None:
         driven = Driven(greeted=False)

@@ -30,13 +30,26 @@ from milepost_api.known_types import KnownTypes
 from milepost_api.openapi import describe
 from milepost_api.problems import Refusal
 from milepost_api.reply import header_of
-from milepost_api.routes import batch, cancel, catalogue, dead_letters, documentation, health, retry, submit, tasks
+from milepost_api.routes import (
+    batch,
+    cancel,
+    catalogue,
+    dead_letters,
+    documentation,
+    health,
+    retry,
+    submit,
+    tasks,
+    watch,
+)
 from milepost_api.services import Services
 from milepost_api.trees import Trees
 from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
-_ROOMS: Final = (submit, batch, tasks, cancel, retry, dead_letters, catalogue, health, documentation)  # busiest first
+_ROOMS: Final = (  # busiest first
+    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, health, documentation,
+)  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
 _READ_LIMIT: Final = 100
 _POOL: Final = 8

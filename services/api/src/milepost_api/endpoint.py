@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from milepost.errors import Unavailable
-from milepost.runtime.auth import Principal
+from milepost.runtime.auth import WATCH, Principal
 from milepost.runtime.logs import at_work, get_logger
+from milepost.runtime.tokens import TokenExpired
 from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
 from milepost_api.body import read_json_body
 from milepost_api.problems import Refusal, unavailable
@@ -21,6 +22,10 @@ from milepost_schemas.problem import ProblemType
 DEADLINE_S: Final = 5.0
 """No request is worked on for longer, unless its handler says so."""
 MIB: Final = 1024 * 1024
+_INVALID: Final = b'Bearer error="invalid_token"'
+_WATCH_ONLY: Final = (
+    "This is a watch token: it is for the stream. Call the API with a key, from a place that may keep one."
+)
 
 log = get_logger("milepost.api")
 
@@ -29,6 +34,7 @@ class Call(Request):
     """A request as handlers see it: authenticated, its body read."""
 
     services: Services
+    principal: Principal
     tenant: str
     content: bytes
     traceparent: str
@@ -72,7 +78,10 @@ class Endpoint(APIRoute):
             call.services = scope["app"].state.services
             call.traceparent = traceparent
             if self.needs_key:
-                call.tenant = authenticate(call.services, header_of(scope, b"authorization")).tenant
+                call.principal = authenticate(call.services, header_of(scope, b"authorization"))
+                call.tenant = call.principal.tenant
+                if call.principal.scopes is WATCH:
+                    raise Refusal(ProblemType.FORBIDDEN, _WATCH_ONLY)
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
             async with asyncio.timeout(DEADLINE_S) as call.deadline:
@@ -115,9 +124,12 @@ def authenticate(services: Services, authorization: str | None) -> Principal:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise _unauthenticated("Send your key in the header Authorization: Bearer KEY.", b"Bearer")
-    principal = services.auth.principal(token.strip())
+    try:
+        principal = services.auth.principal(token.strip())
+    except TokenExpired as error:
+        raise _unauthenticated(str(error), _INVALID) from None
     if principal is None:
-        raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", b'Bearer error="invalid_token"')
+        raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", _INVALID)
     return principal
 
 

@@ -21,12 +21,13 @@ from milepost_schemas import (
     TaskPage,
 )
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
+from milepost_schemas.watch import AcceptedTask, WatchToken, WatchTokenRequest
 
 _TEMPLATE: Final = "#/components/schemas/{model}"
-_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest)
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest, WatchTokenRequest)
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
-    Task, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail, Replayed, TypeList,
-    WorkerList, Readiness, Liveness, Problem,
+    Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
+    Replayed, WatchToken, TypeList, WorkerList, Readiness, Liveness, Problem,
 )  # fmt: skip
 _KEY: Final = "key"
 
@@ -49,9 +50,13 @@ def answer(model: type[BaseModel] | None, description: str, *headers: str) -> Js
 
 
 def problems(*kinds: ProblemType) -> dict[int | str, JsonObject]:
-    """Describe refusals, and those that every route can answer with."""
+    """Describe refusals, and those that every route can answer with.
+
+    Where a key is needed one may come that is not enough.
+    """
     described: dict[int | str, JsonObject] = {}
-    for kind in (*kinds, ProblemType.INTERNAL, ProblemType.UNAVAILABLE):
+    small = [ProblemType.FORBIDDEN] if ProblemType.UNAUTHENTICATED in kinds else []
+    for kind in dict.fromkeys((*kinds, *small, ProblemType.INTERNAL, ProblemType.UNAVAILABLE)):
         row = kind.value
         line = f"`{kind.uri}`: {row.title}."
         known = described.get(row.status)

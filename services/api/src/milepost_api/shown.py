@@ -55,6 +55,11 @@ def conditional(body: bytes, if_none_match: str | None) -> Reply:
     return Reply(200, body, ((b"content-type", b"application/json"), tag, REVALIDATE), cache=True)
 
 
+def with_token(body: bytes, token: str) -> bytes:
+    """Return a task's JSON with the token that lets a page watch it."""
+    return b'%b,"watch_token":"%b"}' % (body[:-1], token.encode())
+
+
 def accepted(body: bytes, task: str, *more: tuple[bytes, bytes]) -> Reply:
     """Return 202: the task is stored and will be done."""
     return json_reply(body, 202, (b"location", (PREFIX + task).encode()), (b"retry-after", b"1"), *more)

@@ -9,8 +9,10 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
-from milepost_notifier.refusals import bad, unauthenticated
+from milepost_notifier.refusals import Refusal, bad, unauthenticated
+from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import POSTGRES_INT_MAX, Position
+from milepost_schemas.problem import ProblemType
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 LAST_EVENT_ID_IN_QUERY: Final = "last_event_id"
@@ -29,12 +31,21 @@ def token_of(headers: Headers) -> str:
     if scheme.lower() != "bearer" or not token:
         raise unauthenticated("Send your key in the header Authorization: Bearer KEY.", given=False)
     if not token.isascii():
-        raise wrong_key()
+        raise _wrong_key()
     return token
 
 
-def wrong_key() -> Exception:
-    """Return the refusal of a token that is not valid."""
+def not_let_in(closing: tuple[int, str] | None) -> Exception:
+    """Return the refusal of a token, by how the session was closed over it."""
+    code = closing[0] if closing is not None else None
+    if code == CloseCode.TOKEN_EXPIRED.code:
+        return unauthenticated("This watch token has expired. Ask for another one.", given=True)
+    if code == CloseCode.FORBIDDEN.code:
+        return Refusal(ProblemType.FORBIDDEN, "This key may not read.")
+    return _wrong_key()
+
+
+def _wrong_key() -> Exception:
     return unauthenticated("This key is not valid.", given=True)
 
 

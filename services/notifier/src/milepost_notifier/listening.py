@@ -30,6 +30,11 @@ class Listening:
         feed = self._feeds.get(number)
         return feed is not None and not feed.live
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all."""
+        return tuple(self._feeds)
+
     def add(self, number: int) -> None:
         """Take a subscription; it says nothing before `on`."""
         self._feeds[number] = _Feed()

@@ -30,6 +30,7 @@ class Subscription:
         "lines",
         "patches",
         "position",
+        "proven",
         "stale",
         "tail",
         "task",
@@ -43,6 +44,8 @@ class Subscription:
         self.position = since
         self.fresh = True
         """Nothing was sent yet: the client has to be told where it stands."""
+        self.proven = False
+        """The client's token covers the task, as far as is known."""
         self.join = 0
         """Number of the look-up that is under way, 0 for none."""
         self.force = False

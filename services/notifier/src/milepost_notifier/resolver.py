@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from milepost.errors import Unavailable
 from milepost.live import Channels, Snapshots, View
 from milepost.live.connection import ANSWER_S
 from milepost.live.snapshots import Wanted, key_of, view_of_row
 from milepost.runtime.logs import get_logger
-from milepost_notifier.session import NOT_FOUND, UNAVAILABLE, Lookup, Session
+from milepost_notifier.session import FORBIDDEN, NOT_FOUND, UNAVAILABLE, Lookup, Session
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.position import Position
 
@@ -58,6 +60,8 @@ class Ask:
     began: float
     waited: bool = False
     """Redis did not know the task when its channel was attached, and has had its moment since."""
+    forbidden: bool = False
+    """The asker's token does not cover the task."""
 
     @property
     def key(self) -> Key:
@@ -134,6 +138,7 @@ class Resolver:
             return
         try:
             views, awaited = await self._views(batch)
+            await self._judge(batch, views)
         except Unavailable:
             self._postpone(batch)
             return
@@ -146,23 +151,37 @@ class Resolver:
         later: list[Ask] = []
         concerned: dict[Asker, None] = {}
         for ask in batch:
-            session = ask.who.session
-            if session is None:
-                continue
             if ask.key in awaited:
                 ask.waited = True
                 later.append(ask)
-                continue
-            view = views.get(ask.key)
-            if view is None:
-                session.refused(ask.lookup.sub, ask.lookup.join, *NOT_FOUND)
             else:
-                session.joined(ask.lookup.sub, ask.lookup.join, view, now)
-            concerned[ask.who] = None
+                _settle(ask, views.get(ask.key), now)
+                concerned[ask.who] = None
         for who in concerned:
             self._answered(who)
         if later:
             loop.call_later(AWAIT_S, self._ask_all, later)
+
+    async def _judge(self, asks: list[Ask], views: dict[Key, View]) -> None:
+        """Find out whose token does not cover what they ask for. Raises Unavailable if that cannot be said.
+
+        Such a client is not told whether there is a task of that id.
+        """
+        unclear: dict[str, list[tuple[Ask, tuple[UUID, UUID]]]] = {}
+        for ask in asks:
+            grant, view = ask.lookup.grant, views.get(ask.key)
+            if grant is None:
+                continue
+            covered = False if view is None else grant.covers_members(from_json(view.task))
+            ask.forbidden = covered is False
+            if covered is None and grant.task is None:
+                raise Unavailable("Redis does not know the labels of a task, and Postgres does not answer.")
+            if covered is None and grant.task is not None:
+                unclear.setdefault(ask.tenant, []).append((ask, (ask.lookup.task, grant.task)))
+        for tenant, pairs in unclear.items():
+            found = await self._source.descendants_among(tenant, [pair for _, pair in pairs])
+            for ask, pair in pairs:
+                ask.forbidden = pair not in found
 
     def _ask_all(self, asks: list[Ask]) -> None:
         self._waiting += asks
@@ -238,3 +257,16 @@ def _also(wanted: Wanted | None, ask: Ask) -> Wanted:
         return Wanted(ask.tenant, asked.task, asked.since, asked.tail)
     since = asked.since if wanted.since is None else min(wanted.since, asked.since or wanted.since)
     return wanted._replace(since=since, tail=max(wanted.tail, asked.tail))
+
+
+def _settle(ask: Ask, view: View | None, now: float) -> None:
+    """Give a session its answer, unless the client is gone."""
+    session = ask.who.session
+    if session is None:
+        return
+    if ask.forbidden:
+        session.refused(ask.lookup.sub, ask.lookup.join, *FORBIDDEN)
+    elif view is None:
+        session.refused(ask.lookup.sub, ask.lookup.join, *NOT_FOUND)
+    else:
+        session.joined(ask.lookup.sub, ask.lookup.join, view, now)

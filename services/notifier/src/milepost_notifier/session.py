@@ -11,12 +11,15 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
+from milepost.domain.grant import Grant
 from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
 from milepost.runtime.auth import Principal
+from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.limits import Limits
 from milepost_notifier.listening import Listening
 from milepost_notifier.outbox import Outbox, Subscription
+from milepost_notifier.validity import Validity
 from milepost_schemas.frames import CLIENT_FRAME, CloseCode, Hello, Ping, Pong, Sub, Unsub
 from milepost_schemas.position import Position
 
@@ -26,6 +29,7 @@ REASON_MAX: Final = 120
 NOT_FOUND: Final = ("not_found", "There is no such task.")
 UNAVAILABLE: Final = ("unavailable", "The task cannot be read just now. Subscribe again in a moment.")
 DUPLICATE: Final = ("duplicate_sub", "This id is in use on this connection. Take another, or unsub first.")
+FORBIDDEN: Final = ("forbidden", "Your token does not cover this. Subscribe with one that does.")
 TOO_MANY: Final = ("too_many_subs", "This connection has as many subscriptions as it may. Unsub some first.")
 
 
@@ -39,6 +43,8 @@ class Lookup(NamedTuple):
     fresh: bool
     tail: int = 0
     """So many of the last streamed events are wanted too."""
+    grant: Grant | None = None
+    """Not None: it has to be shown first that this covers the task."""
 
 
 class Forget(NamedTuple):
@@ -74,6 +80,7 @@ class Session:
         self.stalled = False
         """Set by whoever writes the outbox out: the line takes nothing now. Only then can a client be too slow."""
         self._authenticate = authenticate
+        self._validity = Validity(None, now)
         self._limits = limits
         self._deadline = now + limits.hello
         self._ping_at = 0.0
@@ -112,23 +119,63 @@ class Session:
         elif isinstance(frame, Pong):
             self._pong_by = None
         else:
-            self._violation("a second hello")
+            self._renew(frame, now)
         self._weigh(now)
 
     def _greet(self, frame: Hello | Sub | Unsub | Ping | Pong, now: float) -> None:
         if not isinstance(frame, Hello):
             self._violation(f"the first frame must be hello, this was {frame.t}")
             return
-        self.principal = self._authenticate(frame.token)
-        if self.principal is None:
-            self._close(CloseCode.BAD_TOKEN)
+        principal = self._identified(frame)
+        if principal is not None:
+            self._ping_at = now + self._limits.ping
+            self._admit(principal, now)
+
+    def _renew(self, frame: Hello, now: float) -> None:
+        """Take another token; what it does not cover ends."""
+        before, principal = self.principal, self._identified(frame)
+        if principal is None or before is None:
             return
-        self._ping_at = now + self._limits.ping
-        self.outbox.put(
-            orjson.dumps(
-                {"t": "welcome", "session": self.name, "ping": self._limits.ping, "max_subs": self._limits.subs}
-            )
-        )
+        if principal.tenant != before.tenant:
+            self._close(CloseCode.FORBIDDEN, "the new token is another tenant's")
+            return
+        self._admit(principal, now)
+        if principal.grant == before.grant:
+            return
+        for sub in tuple(self._subs.values()):
+            covered = principal.grant.covers(sub.task)
+            if covered is False:
+                self._forbid(sub)
+            else:
+                sub.proven = covered is True
+                if not sub.proven:
+                    self._look(sub)
+        if not principal.grant.feeds:
+            for number in self._listening.numbers:
+                self._err(number, *FORBIDDEN)
+            if self._listening.clear():
+                self.intents.append(Ignore())
+
+    def _identified(self, frame: Hello) -> Principal | None:
+        """Return who says hello; None after closing, if that is nobody who may watch."""
+        try:
+            principal = self._authenticate(frame.token)
+        except TokenExpired:
+            self._close(CloseCode.TOKEN_EXPIRED)
+            return None
+        if principal is None:
+            self._close(CloseCode.BAD_TOKEN)
+        elif not principal.watches:
+            self._close(CloseCode.FORBIDDEN, "this key may not read")
+            return None
+        return principal
+
+    def _admit(self, principal: Principal, now: float) -> None:
+        self.principal = principal
+        self._validity = Validity(principal.lasts, now)
+        left = self._validity.left(now)
+        frame = {"t": "welcome", "session": self.name, "ping": self._limits.ping, "max_subs": self._limits.subs}
+        self.outbox.put(orjson.dumps(frame if left is None else {**frame, "expires": round(left, 1)}))
 
     def _subscribe(self, frame: Sub) -> None:
         if frame.id in self._subs or frame.id in self._listening:
@@ -136,10 +183,16 @@ class Session:
         elif len(self._subs) + len(self._listening) >= self._limits.subs:
             self._err(frame.id, *TOO_MANY)
         elif frame.task is None:
-            self._listening.add(frame.id)
-            self.intents.append(Listen())
+            if self._grant.feeds:
+                self._listening.add(frame.id)
+                self.intents.append(Listen())
+            else:
+                self._err(frame.id, *FORBIDDEN)
+        elif (covered := self._grant.covers(frame.task)) is False:
+            self._err(frame.id, *FORBIDDEN)
         else:
             sub = Subscription(frame.id, frame.task, frame.from_, frame.tail or 0)
+            sub.proven = covered is True
             self._subs[sub.id] = sub
             self._by_task.setdefault(sub.task, []).append(sub)
             self._look(sub)
@@ -157,7 +210,7 @@ class Session:
     def event(self, task: UUID, event: LiveEvent, now: float) -> None:
         """Take an event of a task this client watches."""
         for sub in tuple(self._by_task.get(task, ())):
-            if event.whole and sub.join and sub.fresh and sub.position is None and not sub.lines:
+            if self._answers(sub, event):
                 self._meet(sub, event, now)
             else:
                 self._follow(sub, event)
@@ -183,6 +236,7 @@ class Session:
         if sub is None or sub.join != join:
             return  # unsubscribed meanwhile
         sub.join = 0
+        sub.proven = True  # else it would have been refused
         buffer, sub.buffer, sub.buffered = sub.buffer, [], 0
         self._catch_up(sub, view)
         # A view that lags behind the client is not the last word, unless it says that this very run is over.
@@ -202,6 +256,7 @@ class Session:
         """Take the answer to a Lookup that found nothing to show; the subscription is over."""
         sub = self._subs.get(number)
         if sub is not None and sub.join == join:
+            self.outbox.forget(sub)
             self._err(number, code, message)
             self._remove(sub)
 
@@ -236,6 +291,11 @@ class Session:
         if self._pong_by is not None and now >= self._pong_by:
             self._close(CloseCode.NO_PONG)
             return
+        if self._validity.over(now):
+            self._close(CloseCode.TOKEN_EXPIRED)
+            return
+        if self._validity.ask(now):
+            self.outbox.put(orjson.dumps({"t": "refresh", "in": round(self._validity.left(now) or 0.0, 1)}))
         if now >= self._ping_at:
             self._ping_at = now + self._limits.ping
             self._pong_by = now + self._limits.ping
@@ -256,6 +316,23 @@ class Session:
         self._remove_all()
 
     # -- inside
+
+    @property
+    def _grant(self) -> Grant:
+        assert self.principal is not None  # noqa: S101 - nobody subscribes before hello
+        return self.principal.grant
+
+    def _answers(self, sub: Subscription, event: LiveEvent) -> bool:
+        """Whether an event is as good as the first look-up's answer: it holds the whole task, and may be shown."""
+        if not event.whole or not sub.join or not sub.fresh or sub.position is not None or sub.lines:
+            return False
+        return sub.proven or self._grant.covers_members(orjson.loads(event.data)) is True
+
+    def _forbid(self, sub: Subscription) -> None:
+        """End a subscription that the client's token does not cover any more."""
+        self.outbox.forget(sub)
+        self._err(sub.id, *FORBIDDEN)
+        self._remove(sub)
 
     def _make_up(self, now: float) -> None:
         """Tell a client that was slow, and is not now, where things stand."""
@@ -352,7 +429,8 @@ class Session:
         self._joins += 1
         sub.join = self._joins
         since = None if sub.force else sub.position
-        self.intents.append(Lookup(sub.id, sub.join, sub.task, since, sub.fresh, sub.lines))
+        grant = None if sub.proven else self._grant
+        self.intents.append(Lookup(sub.id, sub.join, sub.task, since, sub.fresh, sub.lines, grant))
 
     def _remove(self, sub: Subscription) -> None:
         del self._subs[sub.id]

@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from milepost_notifier import sse
 from milepost_notifier.outbox import Entry
 from milepost_notifier.refusals import Refusal, unavailable
-from milepost_notifier.session import NOT_FOUND, Session
+from milepost_notifier.session import FORBIDDEN, NOT_FOUND, Session
 from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import Position
 from milepost_schemas.problem import ProblemType
@@ -168,4 +168,6 @@ class Stream:
 def _refusal(frame: dict[str, str]) -> Refusal:
     if frame["code"] == NOT_FOUND[0]:
         return Refusal(ProblemType.NOT_FOUND, frame["message"])
+    if frame["code"] == FORBIDDEN[0]:
+        return Refusal(ProblemType.FORBIDDEN, frame["message"])
     return unavailable(frame["message"])

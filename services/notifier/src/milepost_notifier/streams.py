@@ -61,7 +61,7 @@ class Streams:
         session = self._edge.session(now, pings=False)
         session.receive(orjson.dumps({"t": "hello", "token": token}).decode(), now)
         if session.principal is None:
-            raise asked.wrong_key()
+            raise asked.not_let_in(session.closing)
         stream = Stream(request, session, task, since)
         self._edge.enter(stream)
         try:

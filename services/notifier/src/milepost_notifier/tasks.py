@@ -16,3 +16,10 @@ class TaskSource(Protocol):
         Raises Unavailable when Postgres does not answer in a few seconds.
         """
         ...
+
+    async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """Return those of the (task, ancestor) pairs of a tenant in which the second is above the first.
+
+        Raises Unavailable as above.
+        """
+        ...

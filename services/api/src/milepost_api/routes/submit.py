@@ -4,15 +4,17 @@ import asyncio
 
 from fastapi import APIRouter
 
+from milepost.domain.grant import Grant
 from milepost_api.endpoint import DEADLINE_S, Call, JsonEndpoint
 from milepost_api.intake import Taken, read, take
 from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
 from milepost_api.preferences import wait_of
 from milepost_api.reply import Reply, json_reply
-from milepost_api.shown import accepted, row_bytes
+from milepost_api.shown import accepted, row_bytes, with_token
 from milepost_api.strict_json import parse
 from milepost_schemas import SubmitTask, Task
 from milepost_schemas.problem import ProblemType
+from milepost_schemas.watch import TTL_DEFAULT, AcceptedTask
 
 _REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -27,7 +29,7 @@ async def submit(call: Call) -> Reply:
         return await _wait(call, taken, seconds, more)
     if taken.state.terminal:
         return json_reply(taken.body, 200, *more)
-    return accepted(taken.body, str(taken.id), *more)
+    return _accepted(call, taken, *more)
 
 
 async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes, bytes], ...]) -> Reply:
@@ -35,8 +37,13 @@ async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes,
     more = (*more, (b"preference-applied", b"wait=%d" % seconds))
     row = await call.services.waits.finished(call.tenant, taken.id, seconds)
     if row is None:
-        return accepted(taken.body, str(taken.id), *more)
+        return _accepted(call, taken, *more)
     return json_reply(row_bytes(row, call.services.settings.stream_url), 200, *more)
+
+
+def _accepted(call: Call, taken: Taken, *more: tuple[bytes, bytes]) -> Reply:
+    token, _ = call.services.auth.tokens.sign(call.tenant, Grant(task=taken.id), TTL_DEFAULT)
+    return accepted(with_token(taken.body, token), str(taken.id), *more)
 
 
 def room(router: APIRouter) -> None:
@@ -51,7 +58,12 @@ def room(router: APIRouter) -> None:
         status_code=202,
         responses={
             202: answer(
-                Task, "Stored; it will run.", "Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"
+                AcceptedTask,
+                "Stored; it will run.",
+                "Location",
+                "Retry-After",
+                "Idempotent-Replayed",
+                "Preference-Applied",
             ),
             200: answer(Task, "Already finished.", "Idempotent-Replayed", "Preference-Applied"),
             **problems(

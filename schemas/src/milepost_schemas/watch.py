@@ -1,0 +1,51 @@
+"""Watch tokens and tickets: what a page may be given to watch, for a while."""
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from milepost_schemas.base import Contract, Request, Timestamp
+from milepost_schemas.task import Name, Task, Text
+
+TTL_DEFAULT = 900
+TTL_MAX = 3600
+
+Ttl = Annotated[int, Field(ge=1, le=TTL_MAX, description="Seconds it is good for.")]
+
+
+class Label(Request):
+    """A label with its value."""
+
+    name: Name
+    value: Text
+
+
+class WatchTokenRequest(Request):
+    """What the token is to cover: exactly one of the first three."""
+
+    task: UUID | None = Field(default=None, description="This task and its descendants, those to come included.")
+    label: Label | None = Field(default=None, description="Tasks that have this label with this value.")
+    feed: Literal["tasks"] | None = Field(default=None, description="The feed of all tasks, and no task by itself.")
+    ttl: Ttl = TTL_DEFAULT
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if [self.task, self.label, self.feed].count(None) != 2:
+            raise ValueError("name a task, a label or a feed, one of them")
+        return self
+
+
+class WatchToken(Contract):
+    """A signed token for the stream; whoever holds it may watch what it covers until it expires."""
+
+    token: str
+    expires_at: Timestamp
+
+
+class AcceptedTask(Task):
+    """A task that was just submitted, and what a page needs to watch it."""
+
+    watch_token: str | None = Field(
+        default=None, description="Good for 15 minutes, for this task and its descendants, on the stream only."
+    )

@@ -1,0 +1,128 @@
+"""Watch tokens: how they are given, and that they open nothing of the API."""
+
+import re
+import time
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+
+from milepost.domain.grant import Grant
+from milepost.runtime.settings import Settings
+from milepost.runtime.tokens import Tokens, Verified
+from tests.integration.api.serving import Api, published
+from tests.integration.api.test_refusals import KEYED
+
+TASK = "01890000-0000-7000-8000-000000000001"
+ACCEPTED, TOKEN = published("accepted-task"), published("watch-token")
+
+
+def read(settings: Settings, token: str) -> Verified:
+    verified = Tokens.of(settings).verify(token)
+    assert verified is not None
+    return verified
+
+
+async def test_a_submission_comes_with_a_token_for_its_task(api: Api, settings: Settings) -> None:
+    answer = await api.submit()
+    assert answer.status == 202
+    ACCEPTED.validate(answer.json)
+    verified = read(settings, answer.json["watch_token"])
+    assert verified.grant == Grant(task=UUID(answer.json["id"]))
+    assert verified.tenant == settings.tenant
+    assert 890 < verified.lasts <= 900
+
+
+async def test_a_repeated_submission_comes_with_a_fresh_token(api: Api, settings: Settings) -> None:
+    headers = {"Idempotency-Key": "watch-again"}
+    first, second = [(await api.submit(headers=headers)).json for _ in range(2)]
+    assert first["id"] == second["id"]
+    assert first["watch_token"] != second["watch_token"]
+    assert read(settings, second["watch_token"]).grant == Grant(task=UUID(first["id"]))
+
+
+async def test_a_wait_that_was_too_short_comes_with_a_token_too(api: Api, settings: Settings) -> None:
+    answer = await api.submit(headers={"Prefer": "wait=1"})
+    assert answer.status == 202
+    assert read(settings, answer.json["watch_token"]).grant.task == UUID(answer.json["id"])
+
+
+async def test_a_task_as_it_is_shown_later_carries_no_token(api: Api) -> None:
+    task = (await api.submit()).json["id"]
+    assert "watch_token" not in (await api.get(f"/v1/tasks/{task}")).json
+    assert "watch_token" not in (await api.get("/v1/tasks?limit=1")).json["items"][0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "grant"),
+    [
+        ({"task": TASK}, Grant(task=UUID(TASK))),
+        ({"label": {"name": "customer", "value": "42"}}, Grant(label=("customer", "42"))),
+        ({"feed": "tasks"}, Grant(feed=True)),
+    ],
+)
+async def test_a_token_covers_what_was_asked_for(
+    api: Api, settings: Settings, asked: dict[str, Any], grant: Grant
+) -> None:
+    answer = await api.post("/v1/watch-tokens", json={**asked, "ttl": 60})
+    assert answer.status == 201
+    TOKEN.validate(answer.json)
+    assert answer.headers["Cache-Control"] == "no-store"
+    verified = read(settings, answer.json["token"])
+    assert verified.grant == grant
+    assert 55 < verified.lasts <= 60
+    said = jwt.decode(answer.json["token"], options={"verify_signature": False})
+    assert (said["iss"], said["aud"], said["sub"]) == ("milepost", "milepost.stream", settings.tenant)
+    assert abs(said["iat"] - time.time()) < 10
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        [],
+        {"task": TASK, "feed": "tasks"},
+        {"task": "every"},
+        {"feed": "all"},
+        {"label": "a=b"},
+        {"label": {"name": "a", "value": "b\n"}},
+        {"task": TASK, "ttl": 0},
+        {"task": TASK, "ttl": 3601},
+        {"task": TASK, "tenant": "other"},
+        {"task": TASK, "sub": "other"},
+        {"task": TASK, "exp": 2**40},
+    ],
+    ids=str,
+)
+async def test_anything_else_is_refused_and_explained(api: Api, asked: Any) -> None:
+    answer = await api.post("/v1/watch-tokens", json=asked)
+    assert answer.status == 422
+    assert "No token was made" in answer.json["detail"]
+    assert answer.json["errors"]
+
+
+async def test_nobody_gets_a_token_without_a_key(api: Api) -> None:
+    assert (await api.post("/v1/watch-tokens", json={"task": TASK}, key=None)).status == 401
+    assert (await api.post("/v1/watch-tokens", json={"task": TASK}, key="wrong")).status == 401
+
+
+@pytest.mark.parametrize(("method", "path"), KEYED)
+async def test_a_watch_token_opens_nothing_of_the_api(api: Api, method: str, path: str) -> None:
+    submitted = (await api.submit()).json
+    path = re.sub("[0-9a-f-]{36}", submitted["id"], path)
+    options = {"json": {"task": submitted["id"], "ttl": 3600}} if method == "POST" else {}
+    answer = await api.call(method, path, key=submitted["watch_token"], **options)
+    assert (answer.status, answer.kind) == (403, "forbidden")
+    assert "stream" in answer.json["detail"]
+    assert (await api.get(f"/v1/tasks/{submitted['id']}")).json["state"] == "queued"
+
+
+async def test_an_expired_token_says_so_and_a_forged_one_does_not(api: Api, settings: Settings) -> None:
+    grant = Grant(task=UUID(TASK))
+    expired, _ = Tokens.of(settings).sign("default", grant, 60, now=time.time() - 100)
+    answer = await api.get("/v1/tasks", key=expired)
+    assert (answer.status, "expired" in answer.json["detail"]) == (401, True)
+    forged, _ = Tokens([b"x" * 32]).sign("default", grant, 60)
+    answer = await api.get("/v1/tasks", key=forged)
+    assert (answer.status, "expired" in answer.json["detail"]) == (401, False)
