@@ -2,19 +2,16 @@
 
 import asyncio
 import itertools
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from milepost.embedded import Stack
+from milepost.embedded import Stack, temporary_home
 from milepost.runtime.settings import Settings
 
 API_KEY = "mp_test_3f1c9a"
@@ -32,12 +29,9 @@ MakeSettings = Callable[..., Awaitable[Settings]]
 @asynccontextmanager
 async def started_stack(**options: Any) -> AsyncIterator[Stack]:
     """Run servers in a home of their own, which is gone afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="milepost-tests-"))
-    try:
+    with temporary_home("tests") as home:
         async with Stack(home, **options) as running:
             yield running
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

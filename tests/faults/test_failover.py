@@ -1,13 +1,11 @@
 """What happens to accepted work when Postgres becomes another host under it."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
+from milepost.embedded import temporary_home
 from tests.conftest import MakeSettings
 from tests.standby import Pair, pair_in
 from tests.system import running
@@ -17,15 +15,12 @@ pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    home = Path(tempfile.mkdtemp(prefix="milepost-pair-"))
-    try:
+    with temporary_home("pair") as home:
         async with pair_in(home) as servers:
             # The standby has what was committed, or the fail-over itself would lose it.
             await servers.ask(servers.primary, "alter system set synchronous_standby_names = '*'")
             await servers.ask(servers.primary, "select pg_reload_conf()")
             yield servers
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.mark.long

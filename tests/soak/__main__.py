@@ -10,7 +10,6 @@ import random
 import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
 
-from milepost.embedded import Stack
+from milepost.embedded import Stack, temporary_home
 from milepost.embedded.ports import Ports
 from milepost.log import Topics
 from milepost.log.connection import connection
@@ -44,38 +43,35 @@ async def soak(arguments: argparse.Namespace) -> int:
     """Run a soak; return the exit status."""
     seed = arguments.seed
     say(f"soak: seed {seed}, {arguments.minutes:g} minutes, {arguments.rate:g} tasks/s, {arguments.workers} workers")
-    home = Path(tempfile.mkdtemp(prefix="milepost-soak-"))
-    try:
-        async with contextlib.AsyncExitStack() as held:
-            wires = await held.enter_async_context(wired())
-            stack = await held.enter_async_context(Stack(home, ports=Ports(kafka_advertised=wires.kafka.port)))
-            wires.connect(stack)
-            settings = Settings.load(
-                database_url=SecretStr(stack.database_url),
-                kafka_bootstrap=stack.kafka_bootstrap,
-                redis_url=SecretStr(stack.redis_url),
-                api_key=SecretStr(API_KEY),
-                home=home / "services",
-                kafka_security_protocol="PLAINTEXT",
+    async with contextlib.AsyncExitStack() as held:
+        home = held.enter_context(temporary_home("soak"))
+        wires = await held.enter_async_context(wired())
+        stack = await held.enter_async_context(Stack(home, ports=Ports(kafka_advertised=wires.kafka.port)))
+        wires.connect(stack)
+        settings = Settings.load(
+            database_url=SecretStr(stack.database_url),
+            kafka_bootstrap=stack.kafka_bootstrap,
+            redis_url=SecretStr(stack.redis_url),
+            api_key=SecretStr(API_KEY),
+            home=home / "services",
+            kafka_security_protocol="PLAINTEXT",
+        )
+        scene = await held.enter_async_context(
+            staged(
+                settings,
+                stack,
+                wires,
+                workers=arguments.workers,
+                notifiers=arguments.notifiers,
+                watchers=2 * arguments.notifiers,
+                tasks="tests.soak.tasks",
+                env={"MILEPOST_CONCURRENCY": "100", "MILEPOST_DRAIN": "2", "MILEPOST_LOG_LEVEL": "info"},
             )
-            scene = await held.enter_async_context(
-                staged(
-                    settings,
-                    stack,
-                    wires,
-                    workers=arguments.workers,
-                    notifiers=arguments.notifiers,
-                    watchers=2 * arguments.notifiers,
-                    tasks="tests.soak.tasks",
-                    env={"MILEPOST_CONCURRENCY": "100", "MILEPOST_DRAIN": "2", "MILEPOST_LOG_LEVEL": "info"},
-                )
-            )
-            await _keep_events(settings)
-            good = await _fire(scene, arguments)
-            if not good:
-                _keep_logs(home, seed)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+        )
+        await _keep_events(settings)
+        good = await _fire(scene, arguments)
+        if not good:
+            _keep_logs(home, seed)
     return 0 if good else 1
 
 

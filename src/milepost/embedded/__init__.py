@@ -14,6 +14,7 @@ from milepost.embedded.errors import (
     StackRunning,
     Unsupported,
 )
+from milepost.embedded.home import temporary_home
 from milepost.embedded.ports import Ports
 from milepost.embedded.processes import Account, ManagedProcess
 from milepost.embedded.stack import Stack
@@ -31,4 +32,5 @@ __all__ = [
     "Stack",
     "StackRunning",
     "Unsupported",
+    "temporary_home",
 ]

@@ -4,12 +4,10 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from aiokafka import AIOKafkaConsumer
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
+from milepost.embedded import temporary_home
 from milepost.embedded.ports import allocate
 from milepost.embedded.postgres import PostgresServer
 from milepost.log import Topics, ensure_topics
@@ -109,12 +108,10 @@ async def test_a_fault_of_ours_is_a_problem_without_details(
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Give a directory that an account without rights can reach, which pytest's own is not."""
-    made = Path(tempfile.mkdtemp(prefix="milepost-api-"))
-    made.chmod(0o755)
-    (made / "log").mkdir()
-    (made / "run").mkdir()
-    yield made
-    shutil.rmtree(made)
+    with temporary_home("api") as made:
+        (made / "log").mkdir()
+        (made / "run").mkdir()
+        yield made
 
 
 @pytest.fixture

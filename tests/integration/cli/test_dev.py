@@ -3,11 +3,9 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 
 from milepost.client import Client
 from milepost.client.address import running_environment
+from milepost.embedded import temporary_home
 from milepost.embedded.ports import allocate
 from tests.conftest import eventually
 
@@ -34,11 +33,9 @@ async def version(ctx: Context) -> int:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Give a home that Postgres' own account can reach, in a folder with task code."""
-    folder = Path(tempfile.mkdtemp(prefix="milepost-dev-"))
-    folder.chmod(0o755)
-    (folder / "mine.py").write_text(TASKS)
-    yield folder / ".milepost"
-    shutil.rmtree(folder)
+    with temporary_home("dev") as folder:
+        (folder / "mine.py").write_text(TASKS)
+        yield folder / ".milepost"
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -31,6 +30,7 @@ from milepost.embedded import (
     ServerFailed,
     Stack,
     StackRunning,
+    temporary_home,
 )
 from milepost.embedded.postgres import find_programs
 from milepost.embedded.postgres_account import find_place, reachable
@@ -64,10 +64,8 @@ except KeyboardInterrupt:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """Give a directory that an account without rights can reach, which pytest's own is not."""
-    directory = Path(tempfile.mkdtemp(prefix="milepost-embedded-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
+    with temporary_home("embedded") as directory:
+        yield directory
 
 
 @pytest_asyncio.fixture(scope="module")

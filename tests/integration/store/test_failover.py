@@ -1,15 +1,12 @@
 """What a pool does when Postgres is another host now, is a standby, or does not answer."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from milepost.embedded import Stack
+from milepost.embedded import Stack, temporary_home
 from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
 from milepost.store import Store, migrate, open_pool
@@ -24,12 +21,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    home = Path(tempfile.mkdtemp(prefix="milepost-pair-"))
-    try:
+    with temporary_home("pair") as home:
         async with pair_in(home) as servers:
             yield servers
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 async def _port(pool: Pool) -> int:

@@ -1,9 +1,7 @@
 """`milepost bench`."""
 
 import os
-import tempfile
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,6 +10,7 @@ import orjson
 from milepost.cli.dev.command import free_base, run_stand
 from milepost.cli.exits import Exit
 from milepost.cli.output import json_option
+from milepost.embedded import temporary_home
 
 _SETTINGS: Final = {
     # Enough slots and subscriptions that the system is the limit, and not its settings.
@@ -77,8 +76,8 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch
         click.echo("\n" + verdict.text(), err=as_json)
         return Exit.DONE if verdict.good else Exit.FAILED
 
-    with tempfile.TemporaryDirectory(prefix="milepost-bench-", ignore_cleanup_errors=True) as home:
-        os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(Path(home))})
+    with temporary_home("bench") as home:
+        os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(home)})
         options = {"workers": workers, "notifiers": 1, "port_base": free_base(), "tasks": None}
         return run_stand(options, body)
 
