@@ -3,6 +3,7 @@
 # make dev             the same stack as demo, serving, with reload of task code
 # make check            format, lint, types, layers, contracts
 # make bench            the main job under load, with figures
+# make bench-relay      the relay under load, beside two others
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
@@ -21,7 +22,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-browser test-browser build-browser format bench faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
+.PHONY: help demo dev test check check-browser test-browser build-browser format bench bench-relay faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +80,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(RUN)/milepost bench $(ARGS)
+
+bench-relay: $(READY)
+	$(RUN)/python -m benchmarks.relay $(ARGS)
 
 faults: $(READY)
 	$(RUN)/pytest tests/faults -m faults $(ARGS)

@@ -1,0 +1,3 @@
+module milepost/benchmarks/relay/load
+
+go 1.21
