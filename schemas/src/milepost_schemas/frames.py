@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from milepost_schemas.base import Contract, Request
 from milepost_schemas.event import EventKind
+from milepost_schemas.feed import FeedFilter
 from milepost_schemas.position import Position
 
 SUBPROTOCOL = "milepost.v1"
@@ -68,6 +69,7 @@ class Sub(Request):
     id: SubscriptionId
     task: UUID | None = None
     feed: Literal["tasks"] | None = None
+    filter: FeedFilter | None = Field(default=None, description="Of a feed: only of these tasks.")
     from_: Position | None = Field(default=None, alias="from")
     tail: int | None = Field(
         default=None, ge=0, le=TAIL_MAX, description="So many of the last streamed events go with each snap; 0: none."
@@ -81,6 +83,8 @@ class Sub(Request):
             raise ValueError("a feed has no positions to come back to; read the list again instead of from")
         if self.feed is not None and self.tail is not None:
             raise ValueError("a feed has no tail; it is of one task")
+        if self.feed is None and self.filter is not None:
+            raise ValueError("a filter is of a feed, and this names a task")
         return self
 
 

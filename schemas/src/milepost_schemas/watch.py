@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from milepost_schemas.base import Contract, Request, Timestamp
+from milepost_schemas.feed import FeedFilter
 from milepost_schemas.task import Name, Task, Text
 
 TTL_DEFAULT = 900
@@ -27,12 +28,15 @@ class WatchTokenRequest(Request):
     task: UUID | None = Field(default=None, description="This task and its descendants, those to come included.")
     label: Label | None = Field(default=None, description="Tasks that have this label with this value.")
     feed: Literal["tasks"] | None = Field(default=None, description="The feed of all tasks, and no task by itself.")
+    filter: FeedFilter | None = Field(default=None, description="Of the feed: only of these tasks.")
     ttl: Ttl = TTL_DEFAULT
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
         if [self.task, self.label, self.feed].count(None) != 2:
             raise ValueError("name a task, a label or a feed, one of them")
+        if self.filter is not None and self.feed is None:
+            raise ValueError("a filter is of a feed, and this names none")
         return self
 
 

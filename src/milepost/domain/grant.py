@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from milepost.domain.feed_filter import ALL, Filter
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -13,9 +15,10 @@ class Grant:
     task: UUID | None = None
     """It and its descendants."""
     label: tuple[str, str] | None = None
-    """Tasks that have this label with this value, but not their descendants unless they have it too."""
+    """Tasks that have this label with this value, but not their descendants unless they have it too. Their feed too."""
     feed: bool = False
-    """The feed of all tasks, and no task by itself."""
+    """The feed of the tasks that `filter` is for, and no task by itself."""
+    filter: Filter = ALL
 
     @property
     def everything(self) -> bool:
@@ -23,14 +26,17 @@ class Grant:
         return self.task is None and self.label is None and not self.feed
 
     @property
-    def feeds(self) -> bool:
-        """Whether the feed of all tasks may be heard."""
-        return self.feed or self.everything
-
-    @property
     def descendants(self) -> bool:
         """Whether who may watch a task may watch what is below it."""
         return self.task is not None or self.everything
+
+    def narrowed(self, asked: Filter) -> Filter | None:
+        """Return what may be heard of the feed that is asked for; None if nothing."""
+        if self.everything:
+            return asked
+        if self.feed:
+            return asked.both(self.filter)
+        return None if self.label is None else asked.both(Filter(labels=(self.label,)))
 
     def covers(self, task: UUID) -> bool | None:
         """Return whether a task may be watched; None if its id alone does not say."""

@@ -38,8 +38,11 @@ local function feed_of(key)
   return channel, feed
 end
 
-local function publish(key, message)
+local function publish(key, message, beside)
   redis.call('PUBLISH', key, message)
+  if beside then
+    return -- a feed tells of tasks, not of their output
+  end
   local channel, feed = feed_of(key)
   if feed.heard then
     feed.told[#feed.told + 1] = string.sub(key, -ID) .. ' ' .. message .. '\n'
@@ -157,7 +160,7 @@ local function apply(key, history, i, members)
   elseif ttl > 0 then
     redis.call('EXPIRE', key .. STREAMED, ttl)
   end
-  publish(key, message)
+  publish(key, message, ARGV[i + 3] == '2')
   return 1
 end
 

@@ -10,9 +10,11 @@ from uuid import UUID
 import jwt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from milepost.domain.feed_filter import ALL, filter_of
 from milepost.domain.grant import Grant
 from milepost.errors import MilepostError
 from milepost.runtime.settings import Settings
+from milepost_schemas.feed import FeedFilter
 from milepost_schemas.watch import TTL_MAX, Label
 
 ISSUER: Final = "milepost"
@@ -50,17 +52,20 @@ class _Claims(BaseModel):
     task: UUID | None = None
     label: Label | None = None
     feed: Literal["tasks"] | None = None
+    filter: FeedFilter | None = None
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
         if [self.task, self.label, self.feed].count(None) != 2:
             raise ValueError("a token covers exactly one thing")
+        if self.filter is not None and self.feed is None:
+            raise ValueError("a filter is of a feed")
         return self
 
     @property
     def grant(self) -> Grant:
         label = None if self.label is None else (self.label.name, self.label.value)
-        return Grant(task=self.task, label=label, feed=self.feed is not None)
+        return Grant(task=self.task, label=label, feed=self.feed is not None, filter=filter_of(self.filter))
 
 
 class Tokens:
@@ -94,6 +99,8 @@ class Tokens:
             claims["label"] = {"name": grant.label[0], "value": grant.label[1]}
         else:
             claims["feed"] = "tasks"
+            if grant.filter != ALL:
+                claims["filter"] = grant.filter.asked()
         return jwt.encode(claims, self._secrets[0], algorithm=_ALGORITHM), claims["exp"]
 
     def verify(self, token: str) -> Verified | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import jwt
 import pytest
 
+from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import Grant
 from milepost.runtime.settings import Settings
 from milepost.runtime.tokens import Tokens, Verified
@@ -60,6 +61,7 @@ async def test_a_task_as_it_is_shown_later_carries_no_token(api: Api) -> None:
         ({"task": TASK}, Grant(task=UUID(TASK))),
         ({"label": {"name": "customer", "value": "42"}}, Grant(label=("customer", "42"))),
         ({"feed": "tasks"}, Grant(feed=True)),
+        ({"feed": "tasks", "filter": {"type": "t"}}, Grant(feed=True, filter=Filter(type="t"))),
     ],
 )
 async def test_a_token_covers_what_was_asked_for(
@@ -85,6 +87,8 @@ async def test_a_token_covers_what_was_asked_for(
         {"task": TASK, "feed": "tasks"},
         {"task": "every"},
         {"feed": "all"},
+        {"task": TASK, "filter": {"type": "t"}},
+        {"feed": "tasks", "filter": {"state": "queued"}},
         {"label": "a=b"},
         {"label": {"name": "a", "value": "b\n"}},
         {"task": TASK, "ttl": 0},

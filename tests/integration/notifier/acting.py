@@ -4,8 +4,8 @@ import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from milepost.errors import Unavailable
 from milepost.store import Store
 from milepost.store.connection import Pool
 from milepost_notifier.edge import Edge
@@ -80,6 +81,17 @@ class Postgres:
         self._store = Store(pool)
         self._unwritten: dict[UUID, tuple[Any, ...]] = {}
         self.asked = 0
+        self.refused = 0
+        self._away = False
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let it answer nobody inside the block, as the store says it when the server is gone."""
+        self._away = True
+        try:
+            yield
+        finally:
+            self._away = False
 
     def put(self, tenant: str, task: dict[str, Any], at: Position) -> None:
         """Let a row be as `task` says, from the next question on."""
@@ -87,11 +99,14 @@ class Postgres:
         self._unwritten[id_] = (
             id_, tenant, task["type"], task["queue"], task["state"], *at, task["attempt"], task["max_attempts"],
             _text(task["result"]), _text(task["progress"]), _text(task["labels"]), _uuid(task["parent_id"]),
-            _uuid(task["root_id"]),             datetime.fromisoformat(task["created_at"]),
+            _uuid(task["root_id"]), datetime.fromisoformat(task["created_at"]),
         )  # fmt: skip
 
     async def task_views(self, pairs: Sequence[tuple[str, UUID]]) -> list[tuple[dict[str, Any], Position]]:
         """Return rows."""
+        if self._away:
+            self.refused += 1
+            raise Unavailable("Postgres is away.")
         self.asked += 1
         await self._write()
         return await self._store.task_views(pairs)
@@ -118,7 +133,9 @@ def _uuid(value: Any) -> UUID | None:
 class Living:
     """A task that lives through its events. `postgres` learns of lifecycle as the real one does: first."""
 
-    def __init__(self, postgres: Postgres | None = None, tenant: str = TENANT, task: UUID | None = None) -> None:
+    def __init__(
+        self, postgres: Postgres | None = None, tenant: str = TENANT, task: UUID | None = None, **members: Any
+    ) -> None:
         self.id = task or UUID(str(uuid7()))
         self.tenant = tenant
         self.at = Position(0, 0)
@@ -126,7 +143,7 @@ class Living:
             "id": str(self.id), "type": "t", "queue": "q", "state": "queued", "attempt": 0, "max_attempts": 3,
             "root_id": str(self.id), "created_at": "2026-01-01T00:00:00Z", "epoch": 0, "progress": None,
             "result": None, "priority": "normal", "labels": {}, "key": None, "parent_id": None, "error": None,
-            "due_at": None, "started_at": None, "finished_at": None, "trace_id": None,
+            "due_at": None, "started_at": None, "finished_at": None, "trace_id": None, **members,
         }  # fmt: skip
         self._postgres = postgres
         self._store()

@@ -12,9 +12,10 @@ from tests.integration.notifier.conftest import edge_of
 from tests.integration.notifier.test_watching import until
 
 
-async def listen(watcher: Watcher) -> None:
-    await watcher.send({"t": "sub", "id": 1, "feed": "tasks"})
-    assert await watcher.next() == {"t": "live", "id": 1}
+async def listen(watcher: Watcher, number: int = 1, **wanted: Any) -> None:
+    frame = {"t": "sub", "id": number, "feed": "tasks"}
+    await watcher.send({**frame, "filter": wanted} if wanted else frame)
+    assert await watcher.next() == {"t": "live", "id": number}
 
 
 async def changes_until(watcher: Watcher, task: Living) -> list[dict[str, Any]]:
@@ -42,6 +43,86 @@ async def test_a_feed_tells_of_every_task_of_the_tenant_and_of_no_other(edge: Ed
         if change["task"] == str(one.id):
             state |= change["data"]
     assert state == one.task
+
+
+async def test_a_filter_lets_its_tasks_through_and_no_others(edge: Edge, snapshots: Snapshots) -> None:
+    parent = Living(type="a")
+    child = Living(parent_id=str(parent.id), root_id=str(parent.id), labels={"team": "x", "env": "live"})
+    last = Living(type="z")
+    wanted: list[dict[str, Any]] = [
+        {"type": "t"},
+        {"labels": {"team": "x"}},
+        {"parent": str(parent.id)},
+        {"root": str(parent.id)},
+        {"type": "a", "labels": {"team": "x"}},
+        {"type": "z"},
+    ]
+    async with watcher_of(edge) as watcher:
+        for number, each in enumerate(wanted):
+            await listen(watcher, number, **each)
+        await snapshots.apply([parent.queued(), child.queued(), parent.started(), child.started(), child.succeeded()])
+        await snapshots.apply([last.queued()])
+        await changes_until(watcher, last)
+        found: dict[int, set[str]] = {number: set() for number in range(len(wanted))}
+        for frame in watcher.frames:
+            if frame["t"] == "changes":
+                found[frame["id"]] |= {change["task"] for change in frame["changes"]}
+    one, two = str(parent.id), str(child.id)
+    assert list(found.values()) == [{two}, {two}, {two}, {one, two}, set(), {str(last.id)}]
+
+
+async def test_tasks_from_before_are_looked_up_in_redis_and_postgres_in_few_questions(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    in_redis = [Living(labels={"n": "1"}) for _ in range(50)]
+    in_postgres = [Living(postgres, labels={"n": "1"}) for _ in range(50)]
+    others = [Living(postgres, labels={"n": "2"}) for _ in range(50)]
+    await snapshots.apply([task.queued() for task in in_redis])
+    asked = postgres.asked
+    async with watcher_of(edge) as watcher:
+        await listen(watcher, labels={"n": "1"})
+        await snapshots.apply([task.started() for task in (*others, *in_postgres, *in_redis)])
+        found = await changes_until(watcher, in_redis[-1])
+        assert {change["task"] for change in found} == {str(task.id) for task in (*in_redis, *in_postgres)}
+        assert postgres.asked - asked <= 2
+        asked = postgres.asked
+        await snapshots.apply([task.succeeded() for task in (*others, *in_postgres, *in_redis)])
+        await changes_until(watcher, in_redis[-1])
+        assert postgres.asked == asked, "who is known is not asked about again"
+
+
+async def test_changes_of_unknown_tasks_wait_for_postgres(edge: Edge, snapshots: Snapshots, postgres: Postgres) -> None:
+    task = Living(postgres, type="late")
+    async with watcher_of(edge) as watcher, watcher_of(edge) as other:
+        await listen(watcher, type="late")
+        await listen(other)
+        with postgres.away():
+            await snapshots.apply([task.started()])
+            await changes_until(other, task)  # who wants all tasks waits for nobody
+            await until(lambda: postgres.refused > 0)
+        await snapshots.apply([task.progress(1), task.succeeded()])
+        kinds = [change["kind"] for change in await changes_until(watcher, task)]
+        assert kinds[0] == "started"
+        assert kinds[-1] == "succeeded"
+
+
+async def test_output_of_tasks_is_no_change_of_them(edge: Edge, snapshots: Snapshots) -> None:
+    task = Living()
+    async with watcher_of(edge) as watcher:
+        await listen(watcher)
+        await snapshots.apply([task.queued(), task.started(), task.log("line"), task.succeeded()])
+        assert [change["kind"] for change in await changes_until(watcher, task)] == ["queued", "started", "succeeded"]
+
+
+async def test_filters_are_forgotten_with_their_listeners(edge: Edge) -> None:
+    async with watcher_of(edge) as watcher:
+        await listen(watcher)
+        async with watcher_of(edge) as other:
+            await listen(other, type="t")
+            [feed] = edge._feeds._feeds.values()
+            assert feed.sieve is not None
+        await until(lambda: feed.sieve is None)
+        assert list(feed.watchers) == [None]
 
 
 async def test_who_listens_last_leaves_the_channel(edge: Edge, snapshots: Snapshots, redis: Redis) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from milepost.domain.feed_filter import ALL, Filter
 from milepost.domain.grant import EVERYTHING, Grant
 
 MINE, OTHER, ROOT, BETWEEN = (UUID(int=number) for number in range(1, 5))
@@ -18,14 +19,14 @@ def task(id_: UUID, parent: UUID | None = None, root: UUID | None = None, **labe
 def test_everything_covers_every_task_and_the_feed() -> None:
     assert EVERYTHING.covers(OTHER) is True
     assert EVERYTHING.covers_members({}) is True
-    assert EVERYTHING.feeds
+    assert EVERYTHING.narrowed(ALL) == ALL
     assert EVERYTHING.descendants
 
 
 def test_a_task_is_covered_by_its_id_alone() -> None:
     assert Grant(task=MINE).covers(MINE) is True
     assert Grant(task=MINE).covers(OTHER) is None
-    assert not Grant(task=MINE).feeds
+    assert Grant(task=MINE).narrowed(ALL) is None
 
 
 @pytest.mark.parametrize(
@@ -55,10 +56,10 @@ def test_a_label_covers_tasks_that_have_it_with_that_value(labels: Any, covered:
     assert grant.covers(MINE) is None
     assert grant.covers_members({"id": str(MINE), "labels": labels}) is covered
     assert not grant.descendants
-    assert not grant.feeds
+    assert grant.narrowed(Filter(type="t")) == Filter(type="t", labels=(("customer", "42"),))
 
 
 def test_the_feed_covers_no_task_by_itself() -> None:
     assert Grant(feed=True).covers(MINE) is False
     assert Grant(feed=True).covers_members(task(MINE)) is False
-    assert Grant(feed=True).feeds
+    assert Grant(feed=True).narrowed(ALL) == ALL

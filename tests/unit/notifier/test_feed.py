@@ -1,13 +1,16 @@
 """The feed of a tenant's tasks: what is gathered, and what a session makes of it."""
 
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 
-from milepost_notifier.feeds import FRAME_BYTES, Gathered
+from milepost.domain.feed_filter import Filter, Traits
+from milepost_notifier.feeds import FRAME_BYTES, Gathered, lists_of
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Ignore, Listen
+from milepost_notifier.sieve import REMEMBERED, Change, Sieve
 from milepost_schemas.frames import CloseCode
 from tests.unit.notifier.making import OTHER, TASK, Driven
 
@@ -21,7 +24,7 @@ def entry(epoch: int, seq: int, kind: str, data: Any, task: Any = TASK) -> bytes
 
 
 def taken(gathered: Gathered, now: float) -> list[dict[str, Any]]:
-    return [change for changes in gathered.take(now) for change in orjson.loads(changes)]
+    return [orjson.loads(text) for _, _, text in gathered.take(now)]
 
 
 class TestGathered:
@@ -61,7 +64,8 @@ class TestGathered:
         gathered = Gathered()
         for seq in range(5):
             gathered.add(entry(1, seq, "succeeded", {"result": "x" * FRAME_BYTES}))
-        assert [len(orjson.loads(changes)) for changes in gathered.take(0.0)] == [1] * 5
+        texts = [text for _, _, text in gathered.take(0.0)]
+        assert [len(orjson.loads(changes)) for changes in lists_of(texts)] == [1] * 5
 
     @pytest.mark.parametrize("message", [b"nonsense\n{}\n", b"\n\n", b"a b\n{}\nc\n"])
     def test_what_the_ingest_did_not_write_is_refused(self, message: bytes) -> None:
@@ -69,12 +73,80 @@ class TestGathered:
             Gathered().add(message)
 
 
+def change(task: int, kind: str = "progress", **data: Any) -> Change:
+    name = str(UUID(int=task)).encode()
+    return name, kind.encode(), orjson.dumps({"task": name.decode(), "kind": kind, "data": data})
+
+
+def whole(task: int, **more: Any) -> Change:
+    members = {"type": "t", "queue": "q", "labels": {}, "parent_id": None, "root_id": str(UUID(int=task)), **more}
+    return change(task, "queued", **members)
+
+
+def traits(task: int, **more: Any) -> dict[bytes, Traits | None]:
+    name, _, text = whole(task, **more)
+    return {name: Traits.of(orjson.loads(text)["data"])}
+
+
+class TestSieve:
+    def test_lets_through_what_each_filter_is_for(self) -> None:
+        one, other, none = Filter(type="t"), Filter(queue="other"), Filter(type="t", queue="other")
+        sieve = Sieve()
+        first, second, third = whole(1), whole(2, type="u", queue="other"), change(1, "started")
+        assert sieve.put([first, second, third])
+        found = sieve.take([one, other, none])
+        assert found == {one: [first[2], third[2]], other: [second[2]], none: []}
+        assert not sieve.stuck
+
+    def test_asks_about_tasks_it_never_saw_whole_and_keeps_the_order_meanwhile(self) -> None:
+        sieve, only = Sieve(), Filter(queue="q")
+        changes = [whole(1), change(2), whole(3), change(2, "succeeded", state="succeeded")]
+        assert sieve.put(changes)
+        assert sieve.take([only]) == {only: [changes[0][2]]}
+        assert sieve.stuck
+        assert sieve.unknown(10) == [changes[1][0]]
+        assert sieve.put([later := change(1)])
+        assert sieve.take([only]) == {only: []}
+        sieve.learn(traits(2))
+        assert sieve.take([only]) == {only: [each[2] for each in (*changes[1:], later)]}
+        assert not sieve.stuck
+
+    def test_what_waits_for_others_is_told_as_soon_as_it_is_known(self) -> None:
+        sieve, only = Sieve(), Filter(queue="q")
+        assert sieve.put([change(task) for task in range(5)])
+        assert sieve.unknown(3) == [str(UUID(int=task)).encode() for task in range(3)]
+        for task in range(3):
+            sieve.learn(traits(task))
+        assert len(sieve.take([only])[only]) == 3
+        assert len(sieve.unknown(10)) == 2
+
+    def test_a_task_that_is_not_there_holds_nobody_up(self) -> None:
+        sieve, only = Sieve(), Filter(type="t")
+        assert sieve.put([change(1), whole(2)])
+        sieve.learn({str(UUID(int=1)).encode(): None})
+        assert len(sieve.take([only])[only]) == 1
+
+    def test_forgets_what_waits_for_too_long_and_says_so(self) -> None:
+        sieve = Sieve()
+        text = "x" * 1024 * 1024
+        assert sieve.put([change(1, text=text) for _ in range(3)])
+        assert not sieve.put([change(1, text=text) for _ in range(2)])
+        assert not sieve.stuck
+
+    def test_remembers_so_many_tasks_and_no_more(self) -> None:
+        sieve, only = Sieve(), Filter(type="t")
+        assert sieve.put(whole(task) for task in range(REMEMBERED + 1))
+        sieve.take([only])
+        assert sieve.put([change(0), change(REMEMBERED)])
+        assert sieve.unknown(10) == [str(UUID(int=0)).encode()]
+
+
 def listening(limits: Limits | None = None) -> Driven:
     driven = Driven(limits)
     driven.send(SUB)
     assert driven.session.intents == [Listen()]
     driven.session.intents.clear()
-    driven.session.feed_on(reset=False)
+    driven.session.feed_on(None, reset=False)
     assert driven.frames() == [{"t": "live", "id": 7}]
     return driven
 
@@ -83,25 +155,25 @@ class TestSession:
     def test_says_live_and_then_what_changes(self) -> None:
         driven = listening()
         change = {"task": str(TASK), "at": [1, 0], "kind": "started", "data": {"state": "running"}}
-        driven.session.changes(orjson.dumps([change]), driven.now)
+        driven.session.changes(None, orjson.dumps([change]), driven.now)
         assert driven.frames() == [{"t": "changes", "id": 7, "changes": [change]}]
 
     def test_tells_nothing_before_it_is_live(self) -> None:
         driven = Driven()
         driven.send(SUB)
-        driven.session.changes(b"[]", driven.now)
+        driven.session.changes(None, b"[]", driven.now)
         assert driven.frames() == []
 
     def test_says_when_something_was_missed(self) -> None:
         driven = listening()
-        driven.session.feed_on(reset=True)
+        driven.session.feed_on(None, reset=True)
         assert driven.frames() == [{"t": "live", "id": 7, "reset": True}]
 
     def test_leaves_changes_out_for_a_slow_client_and_says_so_when_it_is_fast_again(self) -> None:
         driven = listening(Limits(soft=1000))
         driven.stall()
         for _ in range(50):
-            driven.session.changes(b'[{"data":"%b"}]' % (b"x" * 100), driven.now)
+            driven.session.changes(None, b'[{"data":"%b"}]' % (b"x" * 100), driven.now)
         assert driven.session.lagging
         assert driven.session.outbox.size < 2000
         while driven.session.outbox.take(1):  # told half a message at a time
@@ -109,18 +181,54 @@ class TestSession:
         driven.session.stalled = False
         driven.tick(2.0)
         assert driven.frames() == [{"t": "live", "id": 7, "reset": True}]
-        driven.session.changes(b"[]", driven.now)
+        driven.session.changes(None, b"[]", driven.now)
         assert driven.frames() == [{"t": "changes", "id": 7, "changes": []}]
 
     def test_ends_with_unsub_and_with_the_connection(self) -> None:
         driven = listening()
         driven.send({"t": "unsub", "id": 7})
         assert driven.session.intents == [Ignore()]
-        driven.session.changes(b"[]", driven.now)
+        driven.session.changes(None, b"[]", driven.now)
         assert driven.frames() == []
         driven = listening()
         driven.session.lost()
         assert driven.session.intents == [Ignore()]
+
+    def test_tells_each_subscription_what_its_filter_lets_through(self) -> None:
+        driven, only = listening(), Filter(type="t", labels=(("a", "1"), ("b", "2")))
+        wanted = {"type": "t", "labels": {"b": "2", "a": "1"}}
+        driven.send({**SUB, "id": 8, "filter": wanted})
+        driven.send({**SUB, "id": 9, "filter": wanted})
+        assert driven.session.intents == [Listen(only), Listen(only)]
+        driven.session.intents.clear()
+        driven.session.feed_on(only, reset=False)
+        driven.session.changes(None, b"[]", driven.now)
+        driven.session.changes(only, b"[1]", driven.now)
+        raw = [orjson.loads(frame) for frame in driven.session.outbox.take(10_000)]
+        assert [(frame["t"], frame["id"]) for frame in raw] == [
+            ("live", 8), ("live", 9), ("changes", 7), ("changes", 8), ("changes", 9)
+        ]  # fmt: skip
+        driven.send({"t": "unsub", "id": 8})
+        assert driven.session.intents == []
+        driven.send({"t": "unsub", "id": 9})
+        assert driven.session.intents == [Ignore(only)]
+
+    @pytest.mark.parametrize("wanted", [{}, {"labels": {}}, {"type": None}])
+    def test_a_filter_that_says_nothing_is_none(self, wanted: dict[str, Any]) -> None:
+        driven = Driven()
+        driven.send({**SUB, "filter": wanted})
+        assert driven.session.intents == [Listen()]
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [{"tipe": "t"}, {"type": 1}, {"type": ""}, {"parent": "x"}, {"labels": {"a": 1}}, {"labels": ["a"]}, [], "t",
+         {"labels": {str(n): "" for n in range(40)}}, {"type": "t\n"}, {"queue": "q" * 101}, {"root": 7}],
+    )  # fmt: skip
+    def test_a_filter_that_cannot_be_is_a_violation(self, wanted: Any) -> None:
+        driven = Driven()
+        driven.send({**SUB, "filter": wanted})
+        assert driven.session.closing is not None
+        assert driven.session.closing[0] == CloseCode.PROTOCOL_VIOLATION.code
 
     def test_takes_no_id_that_is_in_use(self) -> None:
         driven = listening()
@@ -129,7 +237,14 @@ class TestSession:
         assert [frame["code"] for frame in driven.frames()] == ["duplicate_sub"] * 2
 
     @pytest.mark.parametrize(
-        "frame", [{"t": "sub", "id": 1}, {**SUB, "task": str(TASK)}, {**SUB, "from": [0, 0]}, {**SUB, "feed": "queues"}]
+        "frame",
+        [
+            {"t": "sub", "id": 1},
+            {"t": "sub", "id": 1, "task": str(TASK), "filter": {"type": "t"}},
+            {**SUB, "task": str(TASK)},
+            {**SUB, "from": [0, 0]},
+            {**SUB, "feed": "queues"},
+        ],
     )
     def test_takes_a_task_or_a_feed(self, frame: dict[str, Any]) -> None:
         driven = Driven()

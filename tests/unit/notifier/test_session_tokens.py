@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.runtime.auth import WATCH, Principal
 from milepost_notifier.session import FORBIDDEN, Ignore, Listen, Lookup
@@ -15,6 +16,7 @@ from tests.unit.notifier.test_session import closed_with
 MINE = Grant(task=TASK)
 LABEL = Grant(label=("customer", "42"))
 FEED = Grant(feed=True)
+NARROW = Grant(feed=True, filter=Filter(type="t"))
 
 
 def holder(grant: Grant = MINE, lasts: float | None = 900.0, tenant: str = "default") -> Principal:
@@ -139,11 +141,21 @@ class TestRenewal:
         driven = greeted(FEED)
         driven.send({"t": "sub", "id": 4, "feed": "tasks"})
         assert driven.session.intents == [Listen()]
-        driven.session.feed_on(reset=False)
+        driven.session.feed_on(None, reset=False)
         driven.frames()
         renew(driven, holder())
         assert [(frame["t"], frame.get("id")) for frame in driven.frames()] == [("welcome", None), ("err", 4)]
         assert driven.session.intents[-1] == Ignore()
+
+    @pytest.mark.parametrize(("grant", "goes_on"), [(EVERYTHING, True), (FEED, True), (NARROW, True), (LABEL, False)])
+    def test_ends_a_feed_only_if_the_new_token_covers_less_of_it(self, grant: Grant, goes_on: bool) -> None:
+        driven = greeted(NARROW)
+        driven.send({"t": "sub", "id": 4, "feed": "tasks"})
+        assert driven.session.intents == [Listen(Filter(type="t"))]
+        driven.frames()
+        renew(driven, holder(grant))
+        assert [frame["t"] for frame in driven.frames()] == ["welcome"] + ["err"] * (not goes_on)
+        assert driven.session.has(4) is goes_on
 
     def test_holds_back_what_is_not_known_to_be_covered_until_it_is(self) -> None:
         driven = greeted(LABEL)
@@ -201,12 +213,31 @@ class TestSubscriptions:
         assert [frame["code"] for frame in driven.frames()] == ["forbidden"]
         assert driven.lookups() == []
 
-    @pytest.mark.parametrize("grant", [MINE, LABEL], ids=["task", "label"])
-    def test_of_the_feed_with_a_token_for_less_are_forbidden(self, grant: Grant) -> None:
-        driven = greeted(grant)
-        driven.send({"t": "sub", "id": 1, "feed": "tasks"})
+    def test_of_the_feed_with_a_token_for_a_task_are_forbidden(self) -> None:
+        driven = greeted(MINE)
+        driven.send({"t": "sub", "id": 1, "feed": "tasks", "filter": {"parent": str(MINE.task)}})
         assert [frame["code"] for frame in driven.frames()] == ["forbidden"]
         assert driven.session.intents == []
+
+    @pytest.mark.parametrize(
+        ("grant", "asked", "heard"),
+        [
+            (LABEL, {}, Filter(labels=(("customer", "42"),))),
+            (LABEL, {"labels": {"a": "b"}}, Filter(labels=(("a", "b"), ("customer", "42")))),
+            (LABEL, {"labels": {"customer": "43"}}, None),
+            (NARROW, {}, Filter(type="t")),
+            (NARROW, {"type": "t"}, Filter(type="t")),
+            (NARROW, {"queue": "q"}, Filter(type="t", queue="q")),
+            (NARROW, {"type": "u"}, None),
+        ],
+    )
+    def test_of_the_feed_hear_no_more_than_the_token_covers(
+        self, grant: Grant, asked: dict[str, Any], heard: Filter | None
+    ) -> None:
+        driven = greeted(grant)
+        driven.send({"t": "sub", "id": 1, "feed": "tasks", "filter": asked})
+        assert driven.session.intents == ([] if heard is None else [Listen(heard)])
+        assert [frame["code"] for frame in driven.frames()] == ([] if heard is not None else ["forbidden"])
 
     def test_that_were_forbidden_leave_their_number_free(self) -> None:
         driven = greeted(FEED)

@@ -116,7 +116,7 @@ def test_a_session_says_when_it_has_answered() -> None:
     assert not driven.session.waits(1)
     driven.send({"t": "sub", "id": 2, "feed": "tasks"})
     assert driven.session.waits(2)
-    driven.session.feed_on(reset=False)
+    driven.session.feed_on(None, reset=False)
     assert driven.session.has(2)
     assert not driven.session.waits(2)
     assert not driven.session.has(3)

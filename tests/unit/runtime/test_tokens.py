@@ -11,6 +11,7 @@ from uuid import UUID
 import jwt
 import pytest
 
+from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import Grant
 from milepost.errors import SettingsError
 from milepost.runtime.auth import WATCH, Authenticator
@@ -20,6 +21,7 @@ from milepost.runtime.tokens import TokenExpired, Tokens
 SECRET = b"a secret of at least thirty-two bytes"
 TASK = UUID("01890000-0000-7000-8000-000000000001")
 GRANT = Grant(task=TASK)
+NARROW = Grant(feed=True, filter=Filter("t", "q", (("a", "1"),), str(TASK), str(TASK)))
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def _b64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-@pytest.mark.parametrize("grant", [GRANT, Grant(label=("customer", "42")), Grant(feed=True)])
+@pytest.mark.parametrize("grant", [GRANT, Grant(label=("customer", "42")), Grant(feed=True), NARROW])
 def test_what_was_signed_is_what_is_read(tokens: Tokens, grant: Grant) -> None:
     token, expires = tokens.sign("default", grant, 60)
     verified = tokens.verify(token)
@@ -135,6 +137,9 @@ def test_a_key_that_the_token_brings_along_is_not_used(tokens: Tokens) -> None:
         {"task": "every"},
         {"task": None, "feed": "everything"},
         {"feed": "tasks"},
+        {"filter": {"type": "t"}},
+        {"task": None, "feed": "tasks", "filter": {"tipe": "t"}},
+        {"task": None, "feed": "tasks", "filter": "all"},
         {"label": {"name": "a", "value": "b"}},
         {"task": None, "label": {"name": "a"}},
         {"task": None, "label": {"name": "a", "value": "b", "or": "c"}},

@@ -86,7 +86,7 @@ class Edge:
         self._source = source
         self.snapshots = Snapshots(redis)
         self.channels = Channels(redis, self._deliver, self._back)
-        self._feeds = Feeds(self.channels, self.serve)
+        self._feeds = Feeds(self.channels, self.snapshots, source, self.serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
         self._watched: dict[str, Watched] = {}
         self._connections: set[Peer] = set()
@@ -110,6 +110,7 @@ class Edge:
             ("channels", self.channels.run),
             ("resolver", self._resolver.run),
             ("feeds", self._feeds.run),
+            ("filters", self._feeds.look),
             ("ticks", self._ticks),
             ("audit", self._audits),
         )
@@ -217,10 +218,10 @@ class Edge:
                     self._resolver.ask(Ask(connection, tenant, intent, now))
                 case Forget():
                     self._detach((tenant, intent.task), connection)
-                case Listen():
-                    self._feeds.join(tenant, connection)
-                case Ignore():
-                    self._feeds.leave(tenant, connection)
+                case Listen(only):
+                    self._feeds.join(tenant, only, connection)
+                case Ignore(only):
+                    self._feeds.leave(tenant, only, connection)
 
     def _attach(self, key: Key, connection: Peer, now: float) -> None:
         watched = self._watched.setdefault(key_of(*key), Watched(key, now))

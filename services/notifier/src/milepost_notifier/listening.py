@@ -1,12 +1,15 @@
 """One client's interest in feeds: what it is told of all tasks of its tenant."""
 
+from milepost.domain.feed_filter import Filter
 from milepost_notifier.outbox import Outbox
 
 
 class _Feed:
-    __slots__ = ("live", "missed")
+    __slots__ = ("live", "missed", "only")
 
-    def __init__(self) -> None:
+    def __init__(self, only: Filter | None) -> None:
+        self.only = only
+        """Which tasks it is about; None for all."""
         self.live = False
         self.missed = False
         """Changes were left out because the client is slow, and it does not know yet."""
@@ -35,30 +38,35 @@ class Listening:
         """The numbers of all."""
         return tuple(self._feeds)
 
-    def add(self, number: int) -> None:
+    def only(self, number: int) -> Filter | None:
+        """Return which tasks a feed is about; None for all."""
+        return self._feeds[number].only
+
+    def add(self, number: int, only: Filter | None) -> None:
         """Take a subscription; it says nothing before `on`."""
-        self._feeds[number] = _Feed()
+        self._feeds[number] = _Feed(only)
 
-    def remove(self, number: int) -> bool:
-        """Drop one; return whether it was there and no other is left."""
-        return self._feeds.pop(number, None) is not None and not self._feeds
+    def remove(self, number: int) -> set[Filter | None]:
+        """Drop one; return what nobody listens to any more."""
+        feed = self._feeds.pop(number, None)
+        return {feed.only} - self._kinds() if feed is not None else set()
 
-    def clear(self) -> bool:
-        """Drop all; return whether there were any."""
-        some = bool(self._feeds)
+    def clear(self) -> set[Filter | None]:
+        """Drop all; return what was listened to."""
+        kinds = self._kinds()
         self._feeds.clear()
-        return some
+        return kinds
 
-    def on(self, *, reset: bool) -> None:
+    def on(self, only: Filter | None, *, reset: bool) -> None:
         """Say to those who wait for it that they hear everything from now on; `reset`: to all, something was missed."""
         for number, feed in self._feeds.items():
-            if reset or not feed.live:
+            if feed.only == only and (reset or not feed.live):
                 self._say_live(number, feed, reset=reset and feed.live)
 
-    def changes(self, changes: bytes, *, lagging: bool) -> None:
+    def changes(self, only: Filter | None, changes: bytes, *, lagging: bool) -> None:
         """Tell what happened (a JSON list); a client that lags is told later that it missed something."""
         for number, feed in self._feeds.items():
-            if not feed.live:
+            if not feed.live or feed.only != only:
                 continue
             if feed.missed or lagging:
                 feed.missed = True
@@ -70,6 +78,9 @@ class Listening:
         for number, feed in self._feeds.items():
             if feed.missed:
                 self._say_live(number, feed, reset=True)
+
+    def _kinds(self) -> set[Filter | None]:
+        return {feed.only for feed in self._feeds.values()}
 
     def _say_live(self, number: int, feed: _Feed, *, reset: bool) -> None:
         feed.live, feed.missed = True, False

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
+from milepost.domain.feed_filter import ALL, Filter, filter_of
 from milepost.domain.grant import Grant
 from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
@@ -54,11 +55,15 @@ class Forget(NamedTuple):
 
 
 class Listen(NamedTuple):
-    """Call `feed_on` when the tenant's feed is heard, then `changes` for what it says."""
+    """Call `feed_on` when the tenant's feed is heard, then `changes` for what it says of these tasks (None: of all)."""
+
+    only: Filter | None = None
 
 
 class Ignore(NamedTuple):
-    """Nobody on this connection listens to the feed any more."""
+    """Nobody on this connection listens to that any more."""
+
+    only: Filter | None = None
 
 
 class Session:
@@ -150,11 +155,11 @@ class Session:
                 sub.proven = covered is True
                 if not sub.proven:
                     self._look(sub)
-        if not principal.grant.feeds:
-            for number in self._listening.numbers:
+        for number in self._listening.numbers:
+            heard = self._listening.only(number) or ALL
+            if principal.grant.narrowed(heard) != heard:
                 self._err(number, *FORBIDDEN)
-            if self._listening.clear():
-                self.intents.append(Ignore())
+                self.intents += map(Ignore, self._listening.remove(number))
 
     def _identified(self, frame: Hello) -> Principal | None:
         """Return who says hello; None after closing, if that is nobody who may watch."""
@@ -183,11 +188,7 @@ class Session:
         elif len(self._subs) + len(self._listening) >= self._limits.subs:
             self._err(frame.id, *TOO_MANY)
         elif frame.task is None:
-            if self._grant.feeds:
-                self._listening.add(frame.id)
-                self.intents.append(Listen())
-            else:
-                self._err(frame.id, *FORBIDDEN)
+            self._listen(frame.id, filter_of(frame.filter))
         elif (covered := self._grant.covers(frame.task)) is False:
             self._err(frame.id, *FORBIDDEN)
         else:
@@ -197,13 +198,22 @@ class Session:
             self._by_task.setdefault(sub.task, []).append(sub)
             self._look(sub)
 
+    def _listen(self, number: int, asked: Filter) -> None:
+        heard = self._grant.narrowed(asked)
+        if heard is None:
+            self._err(number, *FORBIDDEN)
+            return
+        only = None if heard == ALL else heard
+        self._listening.add(number, only)
+        self.intents.append(Listen(only))
+
     def _unsubscribe(self, number: int) -> None:
         # Unknown: our `end` and the client's `unsub` met on the way.
         if (sub := self._subs.get(number)) is not None:
             self.outbox.forget(sub)
             self._remove(sub)
-        elif self._listening.remove(number):
-            self.intents.append(Ignore())
+        else:
+            self.intents += map(Ignore, self._listening.remove(number))
 
     # -- from Redis and Postgres
 
@@ -269,13 +279,13 @@ class Session:
                 sub.force = force
                 self._look(sub)
 
-    def feed_on(self, *, reset: bool) -> None:
+    def feed_on(self, only: Filter | None, *, reset: bool) -> None:
         """Take that the tenant's feed is heard from now on; `reset`: that something of it was missed."""
-        self._listening.on(reset=reset)
+        self._listening.on(only, reset=reset)
 
-    def changes(self, changes: bytes, now: float) -> None:
-        """Take what happened to tasks of the tenant: a JSON list."""
-        self._listening.changes(changes, lagging=self.lagging)
+    def changes(self, only: Filter | None, changes: bytes, now: float) -> None:
+        """Take what happened to tasks of the tenant, all or some: a JSON list."""
+        self._listening.changes(only, changes, lagging=self.lagging)
         self._weigh(now)
 
     # -- time
@@ -347,8 +357,7 @@ class Session:
     def _remove_all(self) -> None:
         for sub in tuple(self._subs.values()):
             self._remove(sub)
-        if self._listening.clear():
-            self.intents.append(Ignore())
+        self.intents += map(Ignore, self._listening.clear())
 
     def _meet(self, sub: Subscription, event: LiveEvent, now: float) -> None:
         """Answer a first look-up by an event that holds the whole task; the answer on its way comes too late.

@@ -6,6 +6,7 @@ import orjson
 from fastapi import APIRouter
 from pydantic import ValidationError
 
+from milepost.domain.feed_filter import filter_of
 from milepost.domain.grant import Grant
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, JsonEndpoint
@@ -36,7 +37,7 @@ def _read(content: bytes) -> WatchTokenRequest:
 
 def _grant(asked: WatchTokenRequest) -> Grant:
     label = None if asked.label is None else (asked.label.name, asked.label.value)
-    return Grant(task=asked.task, label=label, feed=asked.feed is not None)
+    return Grant(task=asked.task, label=label, feed=asked.feed is not None, filter=filter_of(asked.filter))
 
 
 def _instant(seconds: float) -> datetime:
