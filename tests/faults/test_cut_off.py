@@ -19,6 +19,7 @@ from milepost.domain.presence import ABSENT_S
 from tests.conftest import eventually
 from tests.faults.conftest import Stage
 from tests.faults.loads import varied
+from tests.faults.watching import told
 from tests.scene import Held, Scene
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
@@ -176,6 +177,25 @@ async def test_one_that_is_cut_off_while_postgres_restarts_is_judged_by_its_leas
         scene.lines[number].flow()
         gate.touch()
         await scene.passes()
+
+
+async def test_a_renewal_that_was_on_its_way_for_long_keeps_nobody_from_the_tasks(stage: Stage, tmp_path: Path) -> None:
+    """The line is back when the handlers have been stopped, and what was held back gives their leases another turn."""
+    gate, lease_s = tmp_path / "gate", 12.0
+    async with stage(env={"MILEPOST_LEASE": str(lease_s), "MILEPOST_RENEW": "2"}) as scene:
+        await _present(scene)
+        tasks = await _gated(scene, gate)
+        number, held = await _holder(scene, tasks)
+        scene.lines[number].stall()
+        await scene.lines[number].held_back()
+        await told(scene.system.workers[number], "the lease is about to run out")
+        back_at = time.time()
+        scene.lines[number].flow()
+        taken_at = await scene.taken_back(held)
+        gate.touch()
+        facts = await scene.passes()
+    assert max(taken_at) - back_at < lease_s / 2, "they waited for a lease that nobody meant"
+    assert {facts.tasks[task].state for task in tasks} == {"succeeded"}
 
 
 def _kept(facts: Facts, tasks: list[UUID]) -> None:

@@ -25,7 +25,7 @@ from milepost.log.connection import connection
 from milepost.runtime.settings import Settings
 from tests.conftest import API_KEY
 from tests.scene import Scene, staged, wired
-from tests.soak.faults import Breaker
+from tests.soak.faults import FAULTS, Breaker
 from tests.soak.figures import lines, take_overs
 from tests.soak.mix import mixed
 
@@ -77,7 +77,7 @@ async def soak(arguments: argparse.Namespace) -> int:
 
 async def _fire(scene: Scene, arguments: argparse.Namespace) -> bool:
     loop = asyncio.get_running_loop()
-    breaker = Breaker(scene, random.Random(arguments.seed))
+    breaker = Breaker(scene, random.Random(arguments.seed), arguments.only)
     scene.load(arguments.rate, mixed, batch=BATCH, seed=arguments.seed)
     telling = asyncio.create_task(_tell(scene, breaker))
     try:
@@ -136,6 +136,14 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=65, help="tasks a second")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--notifiers", type=int, default=2)
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=sorted(FAULTS),
+        metavar="FAULT",
+        help="mix only this fault, and others named in the same way: " + ", ".join(sorted(FAULTS)),
+    )
     parser.add_argument("--json", help="write figures to this file, too")
     arguments = parser.parse_args()
     if arguments.seed is None:

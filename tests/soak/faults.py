@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ class Breaker:
 
     scene: Scene
     chance: random.Random
+    only: Collection[str] = ()
+    """Names of faults; none: all there are."""
     done: Counter[str] = field(default_factory=Counter)
     losses: list[Loss] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -46,10 +48,11 @@ class Breaker:
     async def run(self, until: float) -> None:
         """Break one thing after the other until that loop time; sometimes two at once."""
         loop = asyncio.get_running_loop()
+        mixed = sorted(self.only or FAULTS)
         deck: list[str] = []
         while loop.time() < until:
-            if len(deck) < 2:
-                deck = self.chance.sample(sorted(FAULTS), len(FAULTS)) + deck
+            while len(deck) < 2:
+                deck = self.chance.sample(mixed, len(mixed)) + deck
             names = [deck.pop()]
             if self.chance.random() < 0.15 and _subject(deck[-1]) != _subject(names[0]):
                 names.append(deck.pop())

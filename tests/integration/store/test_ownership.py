@@ -124,6 +124,14 @@ async def test_a_task_that_is_given_up_is_swept_with_its_reason_and_counts(store
     assert await pool.fetchval("select outcome from milepost.attempts") == "lease_lost"
 
 
+async def test_a_renewal_that_comes_late_does_not_keep_what_its_worker_has_given_up(store: Store) -> None:
+    """It may have been on its way while the line was cut, and arrive after what was said later by another."""
+    (claimed,) = await _claimed(store)
+    assert await store.abandon([GivenUp(claimed.held, WHY, counts=True)]) == {claimed.held}
+    assert await store.renew(15.0, [(claimed.held, 1, None)]) == []
+    assert len(await store.sweep(10)) == 1
+
+
 async def test_what_is_given_back_does_not_count_however_often_that_is_said(store: Store, pool: Pool) -> None:
     (claimed,) = await _claimed(store, max_attempts=1)
     assert await store.abandon([GivenUp(claimed.held, RELEASED, counts=False)]) == {claimed.held}

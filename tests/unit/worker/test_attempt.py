@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -88,3 +89,28 @@ async def test_one_that_was_stopped_before_its_handler_began_ends_all_the_same()
     async with asyncio.timeout(10):
         assert await over == Dropped()
     assert not began
+
+
+async def test_it_says_whether_its_handler_has_ended_or_goes_on_without_its_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("milepost_worker.attempt.END_S", 0.05)
+    going_on = asyncio.Event()
+
+    @task("x.swallows")
+    async def swallows(_ctx: Context) -> None:
+        while not going_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await going_on.wait()
+
+    over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    attempt = attempt_of("x.swallows", Pump(), [])
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    await asyncio.sleep(0)
+    attempt.lease_until = 0.0
+    attempt.stop(StopReason.LEASE_LOST)
+    try:
+        async with asyncio.timeout(10):
+            assert await over == Dropped(ended=False)
+    finally:
+        going_on.set()

@@ -10,6 +10,7 @@ from milepost.store import Claimed
 from milepost.tasks.registry import registry
 from milepost_schemas import EventKind
 from milepost_worker.attempt import Attempt, Runners, StopReason
+from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
 from tests.conftest import eventually
@@ -31,7 +32,7 @@ def attempt_of(type_: str, pump: Pump, told: list[EventKind]) -> Attempt:
         return True
 
     unused: Any = None
-    return Attempt(claimed, definition, Runners(unused, unused, unused), take, 1e12, pump.add)
+    return Attempt(claimed, definition, Runners(unused, unused, Leftovers(lambda: None)), take, 1e12, pump.add)
 
 
 async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_got_to_it() -> None:

@@ -13,12 +13,15 @@ from milepost.errors import Unavailable
 from milepost.log import Topics
 from milepost.log.writer import Record
 from milepost.runtime.settings import Settings
-from milepost.store import Finish, Moved, Release, Retry
+from milepost.store import Finish, GivenUp, Held, Moved, Release, Retry
 from milepost_schemas import TaskState
-from milepost_worker.outcome import Succeeded
+from milepost_worker.attempt import StopReason
+from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
 from milepost_worker.settle import Settler
 from tests.unit.worker.test_pump import attempt_of
+
+_SUCCESS = Succeeded("1")
 
 
 class Postgres:
@@ -26,6 +29,7 @@ class Postgres:
 
     def __init__(self, *answers: Exception | None) -> None:
         self.taken: list[Finish | Retry] = []
+        self.left: list[GivenUp] = []
         self._answers = list(answers)
 
     async def finish(self, rows: Sequence[Finish]) -> list[Moved]:
@@ -41,6 +45,12 @@ class Postgres:
     async def release(self, _rows: Sequence[Release]) -> list[Moved]:
         """Nothing gives a task back here."""
         raise NotImplementedError
+
+    async def abandon(self, rows: Sequence[GivenUp]) -> set[Held]:
+        """Take what is left to the sweep, or raise the next of the errors."""
+        self._take(())
+        self.left += rows
+        return {row.held for row in rows}
 
     def _take(self, rows: Sequence[Finish] | Sequence[Retry]) -> None:
         answer = self._answers.pop(0) if self._answers else None
@@ -64,8 +74,10 @@ class Kafka:
         return True
 
 
-async def _settle(postgres: Postgres, kafka: Kafka) -> None:
-    """Settle a success; return when the worker may forget its attempt."""
+async def _settle(
+    postgres: Postgres, kafka: Kafka, outcome: Outcome = _SUCCESS, reason: StopReason | None = None
+) -> None:
+    """Settle an outcome; return when the worker may forget its attempt."""
 
     @task("x.settles")
     async def settles(_ctx: Context) -> int:
@@ -78,7 +90,8 @@ async def _settle(postgres: Postgres, kafka: Kafka) -> None:
     settler = Settler(store, announcer, Settings.load(), lambda _attempt, _retry_in: over.set_result(None))
     attempt = attempt_of("x.settles", Pump(), [])
     attempt.trail._sink = announcer.event
-    settler.settle(attempt, Succeeded("1"))
+    attempt.reason = reason
+    settler.settle(attempt, outcome)
     async with asyncio.timeout(10):
         await over
 
@@ -115,3 +128,18 @@ async def test_what_cannot_be_told_is_written_all_the_same() -> None:
     postgres, kafka = Postgres(), Kafka(TypeError("no JSON"))
     await _settle(postgres, kafka)
     assert [row.result for row in postgres.taken if isinstance(row, Finish)] == ["1"]
+
+
+async def test_a_task_whose_handler_ended_before_its_lease_is_left_to_others_as_soon_as_postgres_can_be_told() -> None:
+    postgres, kafka = Postgres(Unavailable("away")), Kafka()
+    await _settle(postgres, kafka, Dropped(), StopReason.LEASE_LOST)
+    [row] = postgres.left
+    assert row.counts
+    assert "LeaseLost" in row.error
+    assert not kafka.records, "whoever takes it back tells of it"
+
+
+async def test_a_task_whose_handler_goes_on_keeps_its_lease() -> None:
+    postgres, kafka = Postgres(), Kafka()
+    await _settle(postgres, kafka, Dropped(ended=False), StopReason.LEASE_LOST)
+    assert not postgres.left

@@ -353,7 +353,7 @@ class Attempt:
                 # It may have come to its end after all: better than running it again.
                 outcome = _outcome_of(task)
                 return outcome if isinstance(outcome, Succeeded) else Dropped()
-        return Dropped()
+        return Dropped(ended=task.done())
 
     def _grace_s(self) -> float:
         """Return how long the handler may take to end: as long as usual, and no longer than its task is surely ours."""

@@ -21,7 +21,7 @@ from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.store import GivenUp, Held, Session, open_session
 from milepost.store.hosts import Hosts
-from milepost_worker.attempt import Attempt
+from milepost_worker.attempt import Attempt, StopReason
 from milepost_worker.blocked import Blocked
 from milepost_worker.identity import Identity
 from milepost_worker.running import Running
@@ -230,7 +230,12 @@ class Keeper:
             self._tell(self._absent, late)
 
     async def _renew(self, session: Session) -> None:
-        attempts = [attempt for attempt in self._running if not attempt.settling and not attempt.given_up]
+        # Not what was stopped because its lease nears its end: it will be somebody else's.
+        attempts = [
+            attempt
+            for attempt in self._running
+            if not attempt.settling and not attempt.given_up and attempt.reason is not StopReason.LEASE_LOST
+        ]
         # From before the statement: the database's lease starts later than this, so it surely ends later too.
         until = time.monotonic() + self._settings.lease
         rows = [(attempt.held, attempt.trail.sent, attempt.trail.progress_json) for attempt in attempts]

@@ -42,6 +42,9 @@ class Stopped:
 class Dropped:
     """The task is not ours any more, or goes back to the queue: the outcome is nobody's."""
 
+    ended: bool = True
+    """Whether the handler has ended; False for one that cannot be ended and goes on."""
+
 
 Outcome = Succeeded | Failed | Stopped | Dropped
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,17 +16,23 @@ from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import Finish, Moved, Release, Retry, Store
+from milepost.store import Finish, GivenUp, Moved, Release, Retry, Store
 from milepost.store.connection import transient
 from milepost.store.records import PRIORITY_NAMES
 from milepost.store.view import inline_result
-from milepost_schemas import EventKind, TaskState
-from milepost_worker.attempt import Attempt
+from milepost_schemas import EventKind, TaskError, TaskState
+from milepost_worker.attempt import Attempt, StopReason
 from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, ended, error_json, out_of_time
 
 log = get_logger("milepost.worker.settle")
 
 
+_LET_GO = TaskError(
+    type="LeaseLost",
+    message="The worker could not renew the lease in time and stopped the handler before the lease ran out.",
+    retryable=True,
+)
+_Row = Finish | Retry | Release | GivenUp
 Then = Callable[[Moved | None], float | None]
 """What follows from a write: tells of it, and returns the seconds until a retry is due, None without one."""
 
@@ -52,6 +58,7 @@ class Settler:
         self._finish = GroupCommit[Finish, Moved | None](store.finish, transient=transient)
         self._retry = GroupCommit[Retry, Moved | None](store.retry, transient=transient)
         self._release = GroupCommit[Release, Moved | None](store.release, transient=transient)
+        self._abandon = GroupCommit[GivenUp, Moved | None](partial(_abandon, store), transient=transient)
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Have an outcome written. Never raises: whatever goes wrong, the attempt does not hang."""
@@ -64,6 +71,8 @@ class Settler:
         seq, patch = attempt.trail.close()
         progress = attempt.trail.progress_json
         match outcome:
+            case Dropped(ended=True) if attempt.reason is StopReason.LEASE_LOST:
+                self._leave(attempt)
             case Dropped():
                 self._settled(attempt, None)
             case Succeeded(result):
@@ -108,9 +117,16 @@ class Settler:
         seq, patch = attempt.trail.close()
         self._write(attempt, self._release, Release(attempt.held, seq), partial(self._released, attempt, patch))
 
-    def _write(
-        self, attempt: Attempt, commit: GroupCommit[Any, Moved | None], row: Finish | Retry | Release, then: Then
-    ) -> None:
+    def _leave(self, attempt: Attempt) -> None:
+        """Leave a task whose lease was about to run out to the next sweep, as soon as Postgres can be told.
+
+        Nobody is at work on it any more, so nobody has to wait for the lease, which a renewal that was on its way for
+        long may even have made longer.
+        """
+        row = GivenUp(attempt.held, error_json(_LET_GO), counts=True)
+        self._write(attempt, self._abandon, row, _tells_nobody)
+
+    def _write(self, attempt: Attempt, commit: GroupCommit[Any, Moved | None], row: _Row, then: Then) -> None:
         _Write(self, attempt, commit, row, then).put()
 
     def written(self, attempt: Attempt, retry_in: float | None) -> None:
@@ -172,6 +188,16 @@ class Settler:
         self._announcer.completion(claimed.id, claimed.tenant, claimed.root_id, view, claimed.traceparent)
 
 
+async def _abandon(store: Store, rows: Sequence[GivenUp]) -> list[Moved | None]:
+    """Abandon tasks; they do not move before the sweep."""
+    await store.abandon(rows)
+    return [None] * len(rows)
+
+
+def _tells_nobody(_moved: Moved | None) -> None:
+    """Say nothing of a task that was left to the sweep, which tells of it."""
+
+
 class _Write:
     """An outcome on its way to Postgres, until it is written or turns out not to be ours to write."""
 
@@ -182,7 +208,7 @@ class _Write:
         settler: Settler,
         attempt: Attempt,
         commit: GroupCommit[Any, Moved | None],
-        row: Finish | Retry | Release,
+        row: _Row,
         then: Then,
     ) -> None:
         self._settler, self._attempt, self._commit, self._row, self._then = settler, attempt, commit, row, then
