@@ -24,7 +24,7 @@ from milepost_schemas import (
 )
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
-from milepost_schemas.watch import AcceptedTask, WatchToken, WatchTokenRequest
+from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 MODELS: dict[str, TypeAdapter[Any]] = {
     "task": TypeAdapter(Task),
@@ -32,6 +32,8 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "submit-task": TypeAdapter(SubmitTask),
     "watch-token-request": TypeAdapter(WatchTokenRequest),
     "watch-token": TypeAdapter(WatchToken),
+    "ticket-request": TypeAdapter(TicketRequest),
+    "ticket": TypeAdapter(Ticket),
     "attempt": TypeAdapter(Attempt),
     "dead-letter": TypeAdapter(DeadLetterDetail),
     "dead-letter-group": TypeAdapter(DeadLetterGroup),
@@ -48,7 +50,7 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "server-frame": SERVER_FRAME,
 }
 
-_ASKED = {"submit-task", "watch-token-request", "replay-request", "client-frame"}
+_ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "client-frame"}
 """What is sent to us."""
 
 

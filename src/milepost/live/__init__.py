@@ -3,6 +3,7 @@
 from milepost.live.channels import Channels
 from milepost.live.connection import connect
 from milepost.live.snapshots import Snapshots, Standing, View
+from milepost.live.tickets import Tickets
 from milepost.live.wire import LiveEvent
 
-__all__ = ["Channels", "LiveEvent", "Snapshots", "Standing", "View", "connect"]
+__all__ = ["Channels", "LiveEvent", "Snapshots", "Standing", "Tickets", "View", "connect"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.runtime.settings import Settings
-from milepost.runtime.tokens import Tokens
+from milepost.runtime.tokens import Tokens, Verified
 
 ALL_SCOPES = frozenset({"submit", "read", "operate", "admin"})
 WATCH = frozenset({"watch"})
@@ -44,6 +44,9 @@ class Authenticator:
         if self._key is not None and hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._key):
             return self._principal
         verified = self.tokens.verify(token)
-        if verified is None:
-            return None
-        return Principal(verified.tenant, WATCH, verified.grant, verified.expires_at, verified.lasts)
+        return None if verified is None else watcher(verified)
+
+
+def watcher(verified: Verified) -> Principal:
+    """Return the principal that a token makes of its holder."""
+    return Principal(verified.tenant, WATCH, verified.grant, verified.expires_at, verified.lasts)

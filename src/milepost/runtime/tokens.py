@@ -20,6 +20,8 @@ from milepost_schemas.watch import TTL_MAX, Label
 ISSUER: Final = "milepost"
 STREAM: Final = "milepost.stream"
 """Audience of what is said in hello or in an Authorization header."""
+TICKET: Final = "milepost.ticket"
+"""Audience of what a ticket stands for; it never leaves our servers."""
 TOKEN_MAX: Final = 4096
 """Longer ones are not even looked at."""
 _ALGORITHM: Final = "HS256"
@@ -53,10 +55,11 @@ class _Claims(BaseModel):
     label: Label | None = None
     feed: Literal["tasks"] | None = None
     filter: FeedFilter | None = None
+    all: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
-        if [self.task, self.label, self.feed].count(None) != 2:
+        if [self.task, self.label, self.feed, self.all].count(None) != 3:
             raise ValueError("a token covers exactly one thing")
         if self.filter is not None and self.feed is None:
             raise ValueError("a filter is of a feed")
@@ -82,12 +85,14 @@ class Tokens:
             found = [hmac.digest(settings.api_key.get_secret_value().encode(), _PURPOSE, "sha256")]
         return cls([*found, *(secret.get_secret_value().encode() for secret in settings.token_secrets_old)])
 
-    def sign(self, tenant: str, grant: Grant, ttl: int, now: float | None = None) -> tuple[str, int]:
+    def sign(
+        self, tenant: str, grant: Grant, ttl: int, now: float | None = None, *, audience: str = STREAM
+    ) -> tuple[str, int]:
         """Return a token that is good for `ttl` seconds, and when it expires (Unix time)."""
         issued = int(time.time() if now is None else now)
         claims: dict[str, Any] = {
             "iss": ISSUER,
-            "aud": STREAM,
+            "aud": audience,
             "sub": tenant,
             "iat": issued,
             "exp": issued + ttl,
@@ -97,13 +102,15 @@ class Tokens:
             claims["task"] = str(grant.task)
         elif grant.label is not None:
             claims["label"] = {"name": grant.label[0], "value": grant.label[1]}
-        else:
+        elif grant.feed:
             claims["feed"] = "tasks"
             if grant.filter != ALL:
                 claims["filter"] = grant.filter.asked()
+        else:
+            claims["all"] = True
         return jwt.encode(claims, self._secrets[0], algorithm=_ALGORITHM), claims["exp"]
 
-    def verify(self, token: str) -> Verified | None:
+    def verify(self, token: str, *, audience: str = STREAM) -> Verified | None:
         """Return what a token says; None for anything that is not one of ours. Raises TokenExpired."""
         if len(token) > TOKEN_MAX or token.count(".") != 2:
             return None
@@ -113,7 +120,7 @@ class Tokens:
                     token,
                     secret,
                     algorithms=[_ALGORITHM],
-                    audience=STREAM,
+                    audience=audience,
                     issuer=ISSUER,
                     # Both are compared below, with one reading of the clock.
                     options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "strict_aud": True},
@@ -123,7 +130,8 @@ class Tokens:
                 continue
             except (jwt.PyJWTError, ValidationError, ValueError, RecursionError):
                 return None
-            return _in_time(claims, time.time())
+            # Who may watch everything has a key; only a ticket stands for that.
+            return None if claims.all and audience != TICKET else _in_time(claims, time.time())
         return None
 
 

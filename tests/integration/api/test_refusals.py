@@ -25,6 +25,7 @@ KEYED = [
     ("GET", "/v1/dead-letters/groups/0123456789abcdef"),
     ("POST", "/v1/dead-letters/replay"),
     ("POST", "/v1/watch-tokens"),
+    ("POST", "/v1/tickets"),
 ]
 
 

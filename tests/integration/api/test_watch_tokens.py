@@ -16,6 +16,11 @@ from tests.integration.api.serving import Api, published
 from tests.integration.api.test_refusals import KEYED
 
 TASK = "01890000-0000-7000-8000-000000000001"
+FOR_WATCHERS = {
+    "/v1/tickets",
+    "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6",
+    "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/result",
+}
 ACCEPTED, TOKEN = published("accepted-task"), published("watch-token")
 
 
@@ -102,7 +107,7 @@ async def test_a_token_covers_what_was_asked_for(
 async def test_anything_else_is_refused_and_explained(api: Api, asked: Any) -> None:
     answer = await api.post("/v1/watch-tokens", json=asked)
     assert answer.status == 422
-    assert "No token was made" in answer.json["detail"]
+    assert "Nothing was made" in answer.json["detail"]
     assert answer.json["errors"]
 
 
@@ -111,14 +116,14 @@ async def test_nobody_gets_a_token_without_a_key(api: Api) -> None:
     assert (await api.post("/v1/watch-tokens", json={"task": TASK}, key="wrong")).status == 401
 
 
-@pytest.mark.parametrize(("method", "path"), KEYED)
+@pytest.mark.parametrize(("method", "path"), [row for row in KEYED if row[1].partition("?")[0] not in FOR_WATCHERS])
 async def test_a_watch_token_opens_nothing_of_the_api(api: Api, method: str, path: str) -> None:
     submitted = (await api.submit()).json
     path = re.sub("[0-9a-f-]{36}", submitted["id"], path)
     options = {"json": {"task": submitted["id"], "ttl": 3600}} if method == "POST" else {}
     answer = await api.call(method, path, key=submitted["watch_token"], **options)
     assert (answer.status, answer.kind) == (403, "forbidden")
-    assert "stream" in answer.json["detail"]
+    assert "watch token" in answer.json["detail"]
     assert (await api.get(f"/v1/tasks/{submitted['id']}")).json["state"] == "queued"
 
 
@@ -130,3 +135,61 @@ async def test_an_expired_token_says_so_and_a_forged_one_does_not(api: Api, sett
     forged, _ = Tokens([b"x" * 32]).sign("default", grant, 60)
     answer = await api.get("/v1/tasks", key=forged)
     assert (answer.status, "expired" in answer.json["detail"]) == (401, False)
+
+
+async def _token(api: Api, **asked: Any) -> str:
+    return str((await api.post("/v1/watch-tokens", json=asked)).json["token"])
+
+
+async def _submitted(api: Api, **options: Any) -> str:
+    return str((await api.submit("demo.free", {}, **options)).json["id"])
+
+
+async def test_what_a_token_covers_can_be_read_where_there_is_no_stream(api: Api, foreign: str) -> None:
+    root = await _submitted(api, labels={"customer": "42"})
+    mine = await _submitted(api, parent_id=root)
+    below = await _submitted(api, parent_id=await _submitted(api, parent_id=mine))
+    sister = await _submitted(api, parent_id=await _submitted(api, parent_id=root))
+    stranger = await _submitted(api)
+
+    async def statuses(token: str) -> list[int]:
+        ids = (root, mine, below, sister, stranger, foreign, TASK)
+        paths = [f"/v1/tasks/{task}" for task in ids]
+        found = [(await api.get(path, key=token)).status for path in paths]
+        # Of none of them there is a result yet.
+        results = [(await api.get(f"{path}/result", key=token)).status for path in paths]
+        assert results == [409 if status == 200 else status for status in found]
+        return found
+
+    assert await statuses(await _token(api, task=mine)) == [403, 200, 200, 403, 403, 403, 403]
+    assert await statuses(await _token(api, task=root)) == [200, 200, 200, 200, 403, 403, 403]
+    assert await statuses(await _token(api, task=foreign)) == [403, 403, 403, 403, 403, 404, 403]
+    assert await statuses(await _token(api, label={"name": "customer", "value": "42"})) == [200, *[403] * 6]
+    assert await statuses(await _token(api, feed="tasks")) == [403] * 7
+    assert await statuses(api.key) == [200, 200, 200, 200, 200, 404, 404]
+
+
+async def test_lists_are_narrowed_to_what_a_token_covers(api: Api) -> None:
+    one = await _submitted(api, labels={"customer": "narrow", "other": "x"})
+    two = await _submitted(api, labels={"customer": "narrow"})
+    label = await _token(api, label={"name": "customer", "value": "narrow"})
+
+    async def ids(query: str, token: str) -> list[str] | int:
+        answer = await api.get(f"/v1/tasks{query}", key=token)
+        return [item["id"] for item in answer.json["items"]] if answer.status == 200 else answer.status
+
+    assert await ids("", label) == [two, one]
+    assert await ids("?label=other%3Dx", label) == [one]
+    assert await ids("?label=customer%3Dnarrow", label) == [two, one]
+    assert await ids("?label=customer%3Dothers", label) == 403
+    assert await ids("?limit=2", await _token(api, feed="tasks")) == [two, one]
+    some = await _token(api, feed="tasks", filter={"type": "demo.free", "labels": {"other": "x", "customer": "narrow"}})
+    assert await ids("", some) == [one]
+    assert await ids("?type=demo.count", some) == 403
+    assert await ids("", await _token(api, feed="tasks", filter={"parent": one})) == []
+    assert await ids("", await _token(api, feed="tasks", filter={"root": one})) == 403
+    assert await ids("", await _token(api, task=one)) == 403
+    first = await api.get("/v1/tasks?limit=1", key=label)
+    cursor = first.json["next"]
+    assert await ids(f"?limit=1&cursor={cursor}", label) == [one]
+    assert await ids(f"?limit=1&cursor={cursor}", api.key) == 422, "a cursor belongs to the list it was given for"

@@ -52,7 +52,14 @@ def test_it_is_written_as_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("lacking", ["type", "queue", "labels", "root_id", "parent_id"])
 def test_traits_need_all_members(lacking: str) -> None:
-    members: dict[str, object] = {"type": "t", "queue": "q", "labels": {}, "parent_id": None, "root_id": ID, "state": "queued"}
+    members: dict[str, object] = {
+        "type": "t",
+        "queue": "q",
+        "labels": {},
+        "parent_id": None,
+        "root_id": ID,
+        "state": "queued",
+    }
     assert Traits.of(members) == Traits("t", "q", {}, None, ID)
     del members[lacking]
     assert Traits.of(members) is None

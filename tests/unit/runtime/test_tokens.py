@@ -12,11 +12,11 @@ import jwt
 import pytest
 
 from milepost.domain.feed_filter import Filter
-from milepost.domain.grant import Grant
+from milepost.domain.grant import EVERYTHING, Grant
 from milepost.errors import SettingsError
 from milepost.runtime.auth import WATCH, Authenticator
 from milepost.runtime.settings import Settings
-from milepost.runtime.tokens import TokenExpired, Tokens
+from milepost.runtime.tokens import TICKET, TokenExpired, Tokens
 
 SECRET = b"a secret of at least thirty-two bytes"
 TASK = UUID("01890000-0000-7000-8000-000000000001")
@@ -144,6 +144,9 @@ def test_a_key_that_the_token_brings_along_is_not_used(tokens: Tokens) -> None:
         {"task": None, "label": {"name": "a"}},
         {"task": None, "label": {"name": "a", "value": "b", "or": "c"}},
         {"task": None, "label": "a=b"},
+        {"task": None, "all": True},
+        {"task": None, "all": True, "aud": "milepost.ticket"},
+        {"aud": "milepost.ticket"},
     ],
     ids=str,
 )
@@ -195,6 +198,16 @@ def test_old_secrets_verify_and_the_newest_signs() -> None:
     assert both.verify(before) is not None
     assert Tokens([new]).verify(before) is None
     assert Tokens([new]).verify(both.sign("default", GRANT, 60)[0]) is not None
+
+
+def test_what_a_ticket_stands_for_is_no_token_and_no_token_is_a_ticket(tokens: Tokens) -> None:
+    for grant in (EVERYTHING, GRANT):
+        inner, _ = tokens.sign("default", grant, 60, audience=TICKET)
+        assert tokens.verify(inner) is None
+        verified = tokens.verify(inner, audience=TICKET)
+        assert verified is not None
+        assert verified.grant == grant
+    assert tokens.verify(tokens.sign("default", GRANT, 60)[0], audience=TICKET) is None
 
 
 class TestSettings:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
+from milepost.live import Tickets, connect
 from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
@@ -135,6 +136,8 @@ def create_app(settings: Settings) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _services(settings: Settings) -> AsyncIterator[Services]:
     pool = await open_pool(settings, "api", size=_POOL)
+    redis = connect(settings)  # when the first ticket is asked for
+    auth = Authenticator(settings)
     store = Store(pool)
     writer = Writer(settings, "milepost-api")
     acknowledged = Acknowledged(store)
@@ -142,7 +145,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
     announcer = Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged)
     services = Services(
         settings=settings,
-        auth=Authenticator(settings),
+        auth=auth,
         store=store,
         dead_letters=DeadLetters(pool),
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
@@ -154,6 +157,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         cursors=Cursors(settings),
         waits=Waits(read),
         standings=health.dependencies(settings, store, writer),
+        tickets=Tickets(redis, auth.tokens),
     )
     aside = DeadRecords(settings, services.dead_letters)
     try:
@@ -171,6 +175,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
                 await writer.flush(_FLUSH_S)
             await acknowledged.drain()
     finally:
+        await redis.aclose()
         await _close(pool)
 
 

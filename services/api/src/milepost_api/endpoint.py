@@ -52,6 +52,8 @@ class Endpoint(APIRoute):
     """
 
     needs_key: ClassVar[bool] = True
+    for_watchers: ClassVar[bool] = False
+    """Whether a watch token is enough; what it covers is up to the handler."""
     body_limit: ClassVar[int | None] = None
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
@@ -80,7 +82,7 @@ class Endpoint(APIRoute):
             if self.needs_key:
                 call.principal = authenticate(call.services, header_of(scope, b"authorization"))
                 call.tenant = call.principal.tenant
-                if call.principal.scopes is WATCH:
+                if call.principal.scopes is WATCH and not self.for_watchers:
                     raise Refusal(ProblemType.FORBIDDEN, _WATCH_ONLY)
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
@@ -117,6 +119,12 @@ class LargeJsonEndpoint(Endpoint):
     """A route that takes a JSON body of up to 8 MiB."""
 
     body_limit = 8 * MIB
+
+
+class WatchEndpoint(Endpoint):
+    """A route that watch tokens may use too."""
+
+    for_watchers = True
 
 
 def authenticate(services: Services, authorization: str | None) -> Principal:

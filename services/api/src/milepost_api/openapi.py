@@ -21,13 +21,13 @@ from milepost_schemas import (
     TaskPage,
 )
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
-from milepost_schemas.watch import AcceptedTask, WatchToken, WatchTokenRequest
+from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 _TEMPLATE: Final = "#/components/schemas/{model}"
-_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest, WatchTokenRequest)
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest, WatchTokenRequest, TicketRequest)
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
     Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
-    Replayed, WatchToken, TypeList, WorkerList, Readiness, Liveness, Problem,
+    Replayed, WatchToken, Ticket, TypeList, WorkerList, Readiness, Liveness, Problem,
 )  # fmt: skip
 _KEY: Final = "key"
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from milepost.announce import Announcer
+from milepost.live import Tickets
 from milepost.log import Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
@@ -39,3 +40,4 @@ class Services:
     cursors: Cursors
     waits: Waits
     standings: Standings
+    tickets: Tickets

@@ -17,10 +17,19 @@ from milepost_schemas.problem import ProblemType
 LAST_EVENT_ID: Final = "Last-Event-ID"
 LAST_EVENT_ID_IN_QUERY: Final = "last_event_id"
 """For clients that cannot set the header."""
+TICKET: Final = "ticket"
 _POSITION: Final = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9})")
 _KEYS: Final = frozenset({"token", "key", "api_key", "access_token", "authorization"})
 
 Headers = CIMultiDictProxy[str]
+
+
+def ticket_in(headers: Headers, query: Mapping[str, str]) -> str | None:
+    """Return the ticket; None without one. Raises Refusal (400) if a key came too."""
+    ticket = query.get(TICKET)
+    if ticket is not None and hdrs.AUTHORIZATION in headers:
+        raise bad("A ticket and a key: send one of them.")
+    return ticket
 
 
 def token_of(headers: Headers) -> str:

@@ -1,6 +1,7 @@
 """One client's WebSocket: a session, and a transport that is written to without ever waiting."""
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -9,13 +10,17 @@ from websockets.datastructures import MultipleValuesError
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from milepost.runtime.auth import Principal
 from milepost_notifier.session import Session
 from milepost_schemas.frames import SUBPROTOCOL
 
 PATH: Final = "/v1/stream"
 CLOSE_S: Final = 5.0
 """A client has so long to answer a close."""
+BAD_TICKET: Final = "This ticket is not valid: it lets in once, and for 30 seconds. Ask for another one."
 _CHUNK: Final = 32 * 1024
+_TICKET: Final = re.compile(r"ticket=([A-Za-z0-9_-]{1,64})")
+_NO_QUERY: Final = "Nothing but a ticket goes into the URL: it ends up in logs. Send the token in hello.\n"
 
 
 class Connection(ServerConnection):
@@ -27,6 +32,8 @@ class Connection(ServerConnection):
 
     session: Session | None = None
     closing: asyncio.Future[None] | None = None
+    principal: Principal | None = None
+    """Who came with a ticket, which needs no hello."""
 
     def resume_writing(self) -> None:
         """Go on with what waits."""
@@ -68,10 +75,8 @@ def refusal(connection: ServerConnection, request: Request, allowed_origins: fro
     path, _, query = request.path.partition("?")
     if path != PATH:
         return connection.respond(HTTPStatus.NOT_FOUND, f"The stream is at {PATH}.\n")
-    if query:
-        return connection.respond(
-            HTTPStatus.BAD_REQUEST, "Nothing goes into the URL: it ends up in logs. Send the token in hello.\n"
-        )
+    if query and _TICKET.fullmatch(query) is None:
+        return connection.respond(HTTPStatus.BAD_REQUEST, _NO_QUERY)
     try:
         origin = request.headers.get("Origin")
         offered = request.headers.get_all("Sec-WebSocket-Protocol")
@@ -83,6 +88,17 @@ def refusal(connection: ServerConnection, request: Request, allowed_origins: fro
     if SUBPROTOCOL not in {word.strip() for line in offered for word in line.split(",")}:
         return connection.respond(HTTPStatus.BAD_REQUEST, f"Ask for the subprotocol {SUBPROTOCOL}.\n")
     return None
+
+
+def ticket_in(request: Request) -> str | None:
+    """Return the ticket in the URL of a request that was not refused; None without one."""
+    found = _TICKET.fullmatch(request.path.partition("?")[2])
+    return None if found is None else found[1]
+
+
+def bad_ticket(connection: ServerConnection) -> Response:
+    """Return the answer to a ticket that lets nobody in."""
+    return connection.respond(HTTPStatus.UNAUTHORIZED, BAD_TICKET + "\n")
 
 
 def over_limit(connection: ServerConnection, seconds: int) -> Response:

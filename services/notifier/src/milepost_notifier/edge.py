@@ -17,14 +17,14 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from milepost.errors import Unavailable
-from milepost.live import Channels, Snapshots, Standing
+from milepost.live import Channels, Snapshots, Standing, Tickets
 from milepost.live.channels import Message
 from milepost.live.snapshots import is_finished, key_of
 from milepost.live.wire import parse
-from milepost.runtime.auth import Authenticator
+from milepost.runtime.auth import Authenticator, Principal, watcher
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost_notifier.connections import Connection, over_limit, refusal
+from milepost_notifier.connections import Connection, bad_ticket, over_limit, refusal, ticket_in
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.limits import Limits
 from milepost_notifier.peer import Peer
@@ -82,7 +82,9 @@ class Edge:
         self._tick_every = tick_every
         self._connections_max = connections_max
         self._origins = frozenset(settings.allowed_origins)
-        self._authenticate = Authenticator(settings).principal
+        authenticator = Authenticator(settings)
+        self._authenticate = authenticator.principal
+        self._tickets = Tickets(redis, authenticator.tokens)
         self._source = source
         self.snapshots = Snapshots(redis)
         self.channels = Channels(redis, self._deliver, self._back)
@@ -155,16 +157,33 @@ class Edge:
 
     # -- clients
 
-    def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
         if self.full:
             return over_limit(connection, 2)
-        return refusal(connection, request, self._origins)
+        refused = refusal(connection, request, self._origins)
+        ticket = ticket_in(request)
+        if refused is not None or ticket is None:
+            return refused
+        try:
+            connection.principal = await self.holder_of(ticket)
+        except Unavailable:
+            return over_limit(connection, 2)
+        return bad_ticket(connection) if connection.principal is None else None
+
+    async def holder_of(self, ticket: str) -> Principal | None:
+        """Return whom a ticket lets in, once; None for one that lets nobody in. Raises Unavailable."""
+        verified = await self._tickets.redeem(ticket)
+        return None if verified is None else watcher(verified)
 
     async def _client(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
         loop = asyncio.get_running_loop()
         session = connection.session = self.session(loop.time())
         self.enter(connection)
+        if connection.principal is not None:
+            session.let_in(connection.principal, loop.time())
+            self.serve(connection)
         try:
             async for message in connection:
                 session.receive(message, loop.time())

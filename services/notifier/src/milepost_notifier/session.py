@@ -133,8 +133,12 @@ class Session:
             return
         principal = self._identified(frame)
         if principal is not None:
-            self._ping_at = now + self._limits.ping
-            self._admit(principal, now)
+            self.let_in(principal, now)
+
+    def let_in(self, principal: Principal, now: float) -> None:
+        """Welcome a client that is known: by its hello, or before by its ticket."""
+        self._ping_at = now + self._limits.ping
+        self._admit(principal, now)
 
     def _renew(self, frame: Hello, now: float) -> None:
         """Take another token; what it does not cover ends."""

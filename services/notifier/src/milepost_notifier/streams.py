@@ -2,21 +2,25 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import orjson
 from aiohttp import hdrs, web
 
+from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
 from milepost_notifier import asked, sse
+from milepost_notifier.connections import BAD_TICKET
 from milepost_notifier.cors import Cors
 from milepost_notifier.edge import RETURN_WITHIN_MS, Edge
-from milepost_notifier.refusals import answering, unavailable
+from milepost_notifier.refusals import answering, unauthenticated, unavailable
+from milepost_notifier.session import Session
 from milepost_notifier.stream import HEADERS, SUB, Stream
 from milepost_schemas.position import Position
 
-_PARAMETERS = frozenset({asked.LAST_EVENT_ID_IN_QUERY})
+_PARAMETERS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
 
 
 class Streams:
@@ -39,7 +43,7 @@ class Streams:
         """`GET /v1/tasks/{id}/events`: one task until its end."""
         self._cors.check(request)
         query = asked.query_of(request.rel_url.raw_query_string, _PARAMETERS)
-        token, since = asked.token_of(request.headers), asked.since_of(request.headers, query)
+        since = asked.since_of(request.headers, query)
         try:
             task = UUID(request.match_info["task"])
         except ValueError:
@@ -47,21 +51,23 @@ class Streams:
         sub: dict[str, Any] = {"t": "sub", "id": SUB, "task": str(task)}
         if since is not None:
             sub["from"] = list(since)
-        return await self._follow(request, token, sub, task, since)
+        return await self._follow(request, query, sub, task, since)
 
     async def _follow(
-        self, request: web.Request, token: str, sub: dict[str, Any], task: UUID | None, since: Position | None
+        self,
+        request: web.Request,
+        query: Mapping[str, str],
+        sub: dict[str, Any],
+        task: UUID | None,
+        since: Position | None,
     ) -> web.StreamResponse:
         """Do for the client what it would do itself on a WebSocket, and write what comes of it."""
         if self._edge.full:
             if since is None:
                 raise unavailable("This notifier is full or about to stop.")
             return _later()
+        session = await self._greeted(request.headers, query)
         now = asyncio.get_running_loop().time()
-        session = self._edge.session(now, pings=False)
-        session.receive(orjson.dumps({"t": "hello", "token": token}).decode(), now)
-        if session.principal is None:
-            raise asked.not_let_in(session.closing)
         stream = Stream(request, session, task, since)
         self._edge.enter(stream)
         try:
@@ -71,6 +77,26 @@ class Streams:
         finally:
             self._edge.leave(stream)
             stream.over()
+
+    async def _greeted(self, headers: asked.Headers, query: Mapping[str, str]) -> Session:
+        """Return the session of a client that came with a ticket or a key. Raises Refusal without a good one."""
+        loop = asyncio.get_running_loop()
+        session = self._edge.session(loop.time(), pings=False)
+        ticket = asked.ticket_in(headers, query)
+        if ticket is None:
+            hello = {"t": "hello", "token": asked.token_of(headers)}
+            session.receive(orjson.dumps(hello).decode(), loop.time())
+            if session.principal is None:
+                raise asked.not_let_in(session.closing)
+            return session
+        try:
+            principal = await self._edge.holder_of(ticket)
+        except Unavailable as error:
+            raise unavailable(str(error)) from None
+        if principal is None:
+            raise unauthenticated(BAD_TICKET, given=True)
+        session.let_in(principal, loop.time())
+        return session
 
 
 def _later() -> web.Response:

@@ -7,7 +7,10 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter
 
-from milepost_api.endpoint import Call, Endpoint
+from milepost.domain.feed_filter import Filter
+from milepost.domain.grant import Grant
+from milepost.store import Filters
+from milepost_api.endpoint import Call, WatchEndpoint
 from milepost_api.filters import LIMIT, read_filters
 from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, parameter, problems
 from milepost_api.problems import Refusal
@@ -23,6 +26,7 @@ async def list_tasks(call: Call) -> Reply:
     """Show a page of tasks, newest first, without their results."""
     services = call.services
     filters, cursor = read_filters(call.scope["query_string"])
+    filters = narrowed(call.principal.grant, filters)
     after = None if cursor is None else services.cursors.read(call.tenant, filters, cursor)
     # One more than asked for tells whether there is another page.
     rows = await services.store.find(call.tenant, replace(filters, after=after, limit=filters.limit + 1))
@@ -74,10 +78,37 @@ def missing() -> Refusal:
 
 async def find(call: Call) -> Any:
     """Return the row of the task in the path. Raises Refusal (404)."""
-    row = await call.services.read((call.tenant, task_id(call)))
+    task = task_id(call)
+    row = await call.services.read((call.tenant, task))
+    if not await covers(call, task, row):
+        raise Refusal(ProblemType.FORBIDDEN, "Your watch token does not cover this task.")
     if row is None:
         raise missing()
     return row
+
+
+async def covers(call: Call, task: UUID, row: Any) -> bool:
+    """Whether who asks may see a task; `row` is None if there is none. Raises Unavailable."""
+    grant = call.principal.grant
+    by_id = grant.covers(task)
+    if by_id is not None or row is None:
+        return by_id is True
+    members = {name: None if row[name] is None else str(row[name]) for name in ("id", "parent_id", "root_id")}
+    covered = grant.covers_members({**members, "labels": orjson.loads(row["labels"])})
+    if covered is None and grant.task is not None:
+        return bool(await call.services.store.descendants_among(call.tenant, [(task, grant.task)]))
+    return covered is True
+
+
+def narrowed(grant: Grant, filters: Filters) -> Filters:
+    """Return the filters of a list with what the grant leaves out. Raises Refusal if it leaves nothing."""
+    parent = None if filters.parent_id is None else str(filters.parent_id)
+    asked = Filter(filters.type, filters.queue, tuple(sorted(filters.labels.items())), parent)
+    only = grant.narrowed(asked)
+    if only is None or only.root is not None:
+        raise Refusal(ProblemType.FORBIDDEN, "Your watch token does not cover this list.")
+    above = None if only.parent is None else UUID(only.parent)
+    return replace(filters, type=only.type, queue=only.queue, labels=dict(only.labels), parent_id=above)
 
 
 def _text(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -108,7 +139,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks",
         list_tasks,
         methods=["GET"],
-        route_class_override=Endpoint,
+        route_class_override=WatchEndpoint,
         tags=["tasks"],
         summary="List tasks",
         responses={
@@ -121,7 +152,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks/{id}",
         get_task,
         methods=["GET"],
-        route_class_override=Endpoint,
+        route_class_override=WatchEndpoint,
         tags=["tasks"],
         summary="Get a task",
         responses={
@@ -138,7 +169,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks/{id}/result",
         get_result,
         methods=["GET"],
-        route_class_override=Endpoint,
+        route_class_override=WatchEndpoint,
         tags=["tasks"],
         summary="Get a task's result",
         responses={

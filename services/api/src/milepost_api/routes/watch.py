@@ -1,6 +1,8 @@
-"""POST /v1/watch-tokens."""
+"""POST /v1/watch-tokens and /v1/tickets: what pages watch with."""
 
+import time
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -9,43 +11,68 @@ from pydantic import ValidationError
 from milepost.domain.feed_filter import filter_of
 from milepost.domain.grant import Grant
 from milepost.store.view import JSON_OPTIONS
-from milepost_api.endpoint import Call, JsonEndpoint
+from milepost_api.body import read_json_body
+from milepost_api.endpoint import MIB, Call, JsonEndpoint, WatchEndpoint
 from milepost_api.openapi import NEEDS_KEY, answer, body, problems
 from milepost_api.problems import ROWS_SHOWN, Refusal, finding
 from milepost_api.reply import Reply, json_reply
 from milepost_api.strict_json import parse
 from milepost_schemas.problem import ProblemType
-from milepost_schemas.watch import WatchToken, WatchTokenRequest
+from milepost_schemas.watch import TTL_DEFAULT, Ticket, TicketRequest, WatchToken, WatchTokenRequest
+
+Asked = TypeVar("Asked", WatchTokenRequest, TicketRequest)
 
 
 async def make_token(call: Call) -> Reply:
     """Sign a token. Nobody is asked whether the task exists: tokens are renewed also while Postgres is away."""
-    asked = _read(call.content)
+    asked = _read(WatchTokenRequest, parse(call.content))
     token, expires = call.services.auth.tokens.sign(call.tenant, _grant(asked), asked.ttl)
-    return json_reply(orjson.dumps({"token": token, "expires_at": _instant(expires)}, option=JSON_OPTIONS), 201)
+    return _made({"token": token}, expires)
 
 
-def _read(content: bytes) -> WatchTokenRequest:
-    members = parse(content)
+async def make_ticket(call: Call) -> Reply:
+    """Make a ticket. Who holds a watch token gets one for the same, which opens nothing for longer."""
+    asked = _read(TicketRequest, await _members(call))
+    principal = call.principal
+    if principal.expires_at is None:
+        grant, ttl = _grant(asked), asked.ttl or TTL_DEFAULT
+    elif asked.named or asked.ttl is not None:
+        raise Refusal(
+            ProblemType.FORBIDDEN, "A watch token gets a ticket for what it covers itself. Send an empty body."
+        )
+    else:
+        grant, ttl = principal.grant, max(1, int(principal.expires_at - time.time()))
+    ticket, expires = await call.services.tickets.issue(call.tenant, grant, ttl)
+    return _made({"ticket": ticket}, expires)
+
+
+async def _members(call: Call) -> Any:
+    """Return what the body says; an empty one, which needs no media type, names nothing."""
+    empty = call.header(b"content-length") in {None, "0"} and call.header(b"transfer-encoding") is None
+    return {} if empty else parse(await read_json_body(call.scope, call.receive, MIB))
+
+
+def _read(model: type[Asked], members: Any) -> Asked:
     try:
-        return WatchTokenRequest.model_validate(members)
+        return model.model_validate(members)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found[:ROWS_SHOWN]]
-        raise Refusal(ProblemType.INVALID, "This does not say what may be watched. No token was made.", rows) from None
+        raise Refusal(ProblemType.INVALID, "This does not say what may be watched. Nothing was made.", rows) from None
 
 
-def _grant(asked: WatchTokenRequest) -> Grant:
+def _grant(asked: WatchTokenRequest | TicketRequest) -> Grant:
     label = None if asked.label is None else (asked.label.name, asked.label.value)
     return Grant(task=asked.task, label=label, feed=asked.feed is not None, filter=filter_of(asked.filter))
 
 
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _made(members: dict[str, str], expires: float) -> Reply:
+    until = datetime.fromtimestamp(int(expires), UTC)
+    return json_reply(orjson.dumps({**members, "expires_at": until}, option=JSON_OPTIONS), 201)
 
 
 def room(router: APIRouter) -> None:
-    """Add the route."""
+    """Add the routes."""
     router.add_api_route(
         "/v1/watch-tokens",
         make_token,
@@ -65,4 +92,24 @@ def room(router: APIRouter) -> None:
             ),
         },
         openapi_extra={**NEEDS_KEY, **body(WatchTokenRequest, "Exactly one of task, label and feed.")},
+    )
+    router.add_api_route(
+        "/v1/tickets",
+        make_ticket,
+        methods=["POST"],
+        route_class_override=WatchEndpoint,
+        tags=["watching"],
+        summary="Make a ticket",
+        status_code=201,
+        responses={
+            201: answer(Ticket, "Append it to the URL of a stream as `?ticket=`, once and within 30 seconds."),
+            **problems(
+                ProblemType.MALFORMED,
+                ProblemType.UNAUTHENTICATED,
+                ProblemType.TOO_LARGE,
+                ProblemType.MEDIA,
+                ProblemType.INVALID,
+            ),
+        },
+        openapi_extra={**NEEDS_KEY, **body(TicketRequest, "May be empty; with a watch token it has to be.")},
     )
