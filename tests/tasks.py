@@ -185,3 +185,57 @@ class Seconds(BaseModel):
 async def blocking(_ctx: Context, payload: Seconds) -> None:
     """Block the loop of the worker."""
     time.sleep(payload.seconds)  # noqa: ASYNC251 - that is what it is for
+
+
+class Speech(BaseModel):
+    """So many words, a pause after each, a line of log before each tenth; then wait for a file, if any is named."""
+
+    words: int = 100
+    pause: float = 0.005
+    line_every: int = 10
+    path: str | None = None
+
+
+@task("test.speak")
+async def speak(ctx: Context, payload: Speech) -> None:
+    """Emit words as a model does."""
+    for number in range(payload.words):
+        say(ctx, payload, number)
+        await asyncio.sleep(payload.pause)
+    while payload.path is not None and not Path(payload.path).exists():  # noqa: ASYNC240 - a stat now and then
+        await asyncio.sleep(0.02)
+
+
+@task("test.thread_speak")
+def thread_speak(ctx: Context, payload: Speech) -> None:
+    """The same in a thread."""
+    for number in range(payload.words):
+        say(ctx, payload, number)
+        time.sleep(payload.pause)
+
+
+@task("test.process_speak", isolation="process")
+def process_speak(ctx: Context, payload: Speech) -> None:
+    """The same in a process."""
+    thread_speak(ctx, payload)
+
+
+def say(ctx: Context, payload: Speech, number: int) -> None:
+    """Say one word."""
+    if number % payload.line_every == 0:
+        ctx.log("to come", word=number)
+        ctx.progress(number, payload.words)
+    ctx.emit("words", f"{number} ")
+
+
+class Flood(BaseModel):
+    """An amount."""
+
+    lines: int
+
+
+@task("test.log_lines", max_attempts=1)
+def log_lines(ctx: Context, payload: Flood) -> None:
+    """Log as fast as it goes."""
+    for number in range(payload.lines):
+        ctx.log("a line", number=number)

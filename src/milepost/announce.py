@@ -68,7 +68,12 @@ class Announcer:
         traceparent: str | None,
         merged: int = 0,
     ) -> bool:
-        """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments, or be one."""
+        """Send one event; False while Kafka cannot take it. `data` may hold orjson Fragments, or be one.
+
+        What is streamed is refused early, so that there is always room for what is not.
+        """
+        if not kind.patches and not self._writer.at_ease:
+            return False
         name = self._name(task)
         headers = headers_of(
             Event, identity=f"{name}:{at[0]}:{at[1]}", source=self._source, subject=name, traceparent=traceparent

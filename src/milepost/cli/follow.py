@@ -12,23 +12,33 @@ from milepost.client import Run
 from milepost_schemas.task import TaskState
 
 
-async def follow(runs: Sequence[Run], view: View) -> Exit:
-    """Show every event of every task; return how they ended, all in all. Raises what the first failed watch did."""
+async def follow(runs: Sequence[Run], view: View, *, tail: int = 0) -> Exit:
+    """Show every event of every task; return how they ended, all in all. Raises what the first failed watch did.
+
+    `tail`: so many of the lines and chunks that each of them streamed before are shown too.
+    """
     with view:
-        watches = [asyncio.create_task(_follow(run, view)) for run in runs]
+        watches = [asyncio.create_task(_follow(run, view, tail)) for run in runs]
+        ticks = asyncio.create_task(_tick(view))
         try:
             await asyncio.gather(*watches)
         finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
+            for task in (ticks, *watches):
+                task.cancel()
+            await asyncio.gather(ticks, *watches, return_exceptions=True)
     return Exit.DONE if all(run.task.state is TaskState.SUCCEEDED for run in runs) else Exit.FAILED
 
 
-async def _follow(run: Run, view: View) -> None:
-    async with aclosing(run.watch()) as events:
+async def _follow(run: Run, view: View, tail: int) -> None:
+    async with aclosing(run.watch(tail=tail)) as events:
         async for event in events:
             view.event(event)
+
+
+async def _tick(view: View) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        view.tick()
 
 
 def explain(runs: Sequence[Run]) -> None:

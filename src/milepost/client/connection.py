@@ -295,6 +295,8 @@ class Connection:
         frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task)}
         if resume is not None and not afresh:
             frame["from"] = list(resume)
+        if subscription.tail:
+            frame["tail"] = subscription.tail
         self._send(frame)
 
     def _send(self, frame: dict[str, Any]) -> None:

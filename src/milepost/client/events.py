@@ -25,6 +25,8 @@ class RunEvent:
     data: dict[str, Any] = field(default_factory=dict)
     merged: int = 0
     traceparent: str | None = None
+    age: float | None = None
+    """Of a snapshot: seconds from the task's last event to when this came; None if nobody knows. Of an event: 0."""
 
     @cached_property
     def task(self) -> Task:

@@ -38,12 +38,20 @@ class Fold:
     links: dict[str, Any] | None = None
     _polled: dict[str, Any] | None = None
 
-    def snapshot(self, at: Position, view: dict[str, Any], traceparent: str | None = None) -> RunEvent | None:
-        """Take a whole task at a position; None if it says nothing new."""
+    def snapshot(
+        self, at: Position, view: dict[str, Any], traceparent: str | None = None, age: float | None = None
+    ) -> RunEvent | None:
+        """Take a whole task at a position; None if it says nothing new. `age`: seconds since its last event."""
         self.sent = at
         if self.over or (self.at is not None and at <= self.at and not is_over(view)):
             return None
-        return self._show(SNAPSHOT, max(at, self.at or at), view, traceparent)
+        return self._show(SNAPSHOT, max(at, self.at or at), view, traceparent, age)
+
+    def streamed(self, at: Position, kind: str, data: dict[str, Any], view: dict[str, Any]) -> RunEvent | None:
+        """Take an event from the tail of a snapshot that is about to be taken and has `view`; None for a copy."""
+        if self.over or (self.at is not None and at <= self.at):
+            return None
+        return RunEvent(kind, at, self._linked(view), data)
 
     def event(
         self,
@@ -71,7 +79,7 @@ class Fold:
         self.over = is_over(self.view)
         # Whatever it was called: an event after which the task is over is the last one.
         kind = self.view["state"] if self.over else kind
-        return RunEvent(kind, at, self.view, data, merged, traceparent)
+        return RunEvent(kind, at, self.view, data, merged, traceparent, age=0.0)
 
     def end(self, at: Position, view: dict[str, Any]) -> RunEvent | None:
         """Take the word that the task is over; None if that is known."""
@@ -105,9 +113,13 @@ class Fold:
         self.sent = self.at
         return self.at
 
-    def _show(self, kind: str, at: Position, view: dict[str, Any], traceparent: str | None) -> RunEvent:
-        if view.get("links") is None and self.links is not None:
-            view = {**view, "links": self.links}
+    def _show(
+        self, kind: str, at: Position, view: dict[str, Any], traceparent: str | None, age: float | None = None
+    ) -> RunEvent:
+        view = self._linked(view)
         self.view, self.at = view, at
         self.over = is_over(view)
-        return RunEvent(view["state"] if self.over else kind, at, view, traceparent=traceparent)
+        return RunEvent(view["state"] if self.over else kind, at, view, traceparent=traceparent, age=age)
+
+    def _linked(self, view: dict[str, Any]) -> dict[str, Any]:
+        return {**view, "links": self.links} if view.get("links") is None and self.links is not None else view

@@ -13,6 +13,7 @@ from milepost.client.events import RunEvent
 from milepost.client.subscription import Link, Subscription
 from milepost.errors import Refused, TaskFailed, Unreachable
 from milepost.runtime.lifecycle import jittered
+from milepost_schemas.frames import TAIL_MAX
 from milepost_schemas.task import Task, TaskState
 
 if TYPE_CHECKING:
@@ -59,14 +60,18 @@ class Run:
         self._known = task = await self._client.retry(self.id)
         return task
 
-    async def watch(self) -> AsyncGenerator[RunEvent, None]:
+    async def watch(self, *, tail: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens to the task, from a snapshot to its terminal event.
 
+        With `tail` up to so many of the lines and chunks that were streamed before (at most 256) come ahead of that
+        snapshot; those after it always come.
         Comes back and resumes by itself when the connection is lost; asks the API instead while there is no stream.
         Raises Refused if the task may not be watched, Unreachable when neither answered for the client's `patience`.
         """
+        if not 0 <= tail <= TAIL_MAX:
+            raise ValueError(f"tail={tail}: so many streamed events are not kept; ask for 0 to {TAIL_MAX}")
         stream = await self._client.stream_for(self)
-        subscription = stream.subscribe(self.id)
+        subscription = stream.subscribe(self.id, tail)
         if self._known is not None:
             subscription.newest = self.task.epoch
         if self._known is not None and self.task.links is not None:

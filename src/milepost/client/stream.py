@@ -36,11 +36,11 @@ class Stream:
         """WebSockets that are open and greeted."""
         return sum(connection.up for connection in self._connections)
 
-    def subscribe(self, task: UUID) -> Subscription:
-        """Start to watch a task; end it with `unsubscribe`."""
+    def subscribe(self, task: UUID, tail: int = 0) -> Subscription:
+        """Start to watch a task, with so many of its last streamed events; end it with `unsubscribe`."""
         if self._closed:
             raise ClientError("The client is closed. Watch inside `async with Client() as client:`.")
-        subscription = Subscription(task)
+        subscription = Subscription(task, tail)
         self._place(subscription)
         return subscription
 

@@ -32,8 +32,10 @@ class Protocol(Exception):
 class Subscription:
     """Takes frames from the connection, gives events to one reader. Never blocks the connection."""
 
-    def __init__(self, task: UUID) -> None:
+    def __init__(self, task: UUID, tail: int = 0) -> None:
+        """`tail`: so many of the last streamed events of before are wanted too."""
         self.task = task
+        self.tail = tail
         self.fold = Fold()
         self.number = -1
         """Its id on the present connection; each time it subscribes it takes another."""
@@ -53,6 +55,8 @@ class Subscription:
         """Take a snap, ev or end; LOST if it has to subscribe again. Raises Protocol."""
         self.asked_at = None
         try:
+            for event in self._tail(frame):
+                self.put(event)
             outcome = self._fold(frame)
         except (KeyError, TypeError, ValueError) as error:
             raise Protocol(f"a frame that cannot be read: {error!r}") from error
@@ -61,13 +65,20 @@ class Subscription:
             return None
         return outcome
 
+    def _tail(self, frame: dict[str, Any]) -> list[RunEvent]:
+        found = [
+            self.fold.streamed(position(each["at"]), each["kind"], each["data"], frame["task"])
+            for each in frame.get("tail") or ()
+        ]
+        return [event for event in found if event is not None]
+
     def _fold(self, frame: dict[str, Any]) -> RunEvent | Loss | None:
         at = position(frame["at"])
         kind = frame["t"]
         if kind in {"snap", "end"} and at.epoch < self.newest and is_over(frame["task"]):
             return None
         if kind == "snap":
-            return self.fold.snapshot(at, frame["task"], frame.get("traceparent"))
+            return self.fold.snapshot(at, frame["task"], frame.get("traceparent"), frame.get("age"))
         if kind == "end":
             return self.fold.end(at, frame["task"])
         if frame["task"] != str(self.task):

@@ -84,6 +84,11 @@ class Writer:
         parked = sum(map(len, self._parked.values())) if self._parked else 0
         return self._connected and len(self._queue) + self._unacked_records + parked < UNACKED_LIMIT
 
+    @property
+    def at_ease(self) -> bool:
+        """Whether so little waits that there is room for what may as well come later, or never."""
+        return self.ready and len(self._queue) + self._unacked_records < UNACKED_LIMIT // 4
+
     def write(self, record: Record) -> bool:
         """Take a record to be sent; False, and nothing kept, while not `ready`."""
         if not self.ready:

@@ -21,6 +21,13 @@ class ProgressSink(Protocol):
         """Take one update."""
 
 
+class OutputSink(Protocol):
+    """Where output goes. Called from whatever thread the handler runs in; must not block."""
+
+    def __call__(self, channel: str, chunk: str, /) -> None:
+        """Take a chunk."""
+
+
 @dataclass(slots=True)
 class Context:
     """A running task, as its handler sees it. Safe to use from the thread the handler runs in.
@@ -41,6 +48,7 @@ class Context:
     refuse whoever comes late with a smaller one."""
     _sink: ProgressSink | None = None
     _log: HandlerLog | None = None
+    _output: OutputSink | None = None
     _clock: Callable[[], float] = time.monotonic
     _next_at: float = 0.0
     # At most one update is held back. A deque, because its append and pop are atomic: the handler's thread puts, the
@@ -84,13 +92,25 @@ class Context:
             self._sink(done, total, unit, message)
 
     def log(self, message: object, /, *, level: Level = "info", **fields: object) -> None:
-        """Say something for the worker's log: a message of one line, and fields that programs can read.
+        """Say something for the worker's log and for those who watch the task: a message of one line, and fields.
 
         Never raises and never harms the task. Fields are text, numbers, booleans or None; other values go as their
         text. What is too long is cut, what is more than 50 lines a second after a burst of 200 is left out and counted.
         """
         if self._log is not None:
             self._log.add(level, message, fields)
+
+    def emit(self, channel: str, chunk: str, /) -> None:
+        """Stream text to those who watch the task, such as a model's tokens: `chunk` continues what `channel` had.
+
+        Chunks that come close together are joined. What is more than 32 Ki characters a second after a burst of 128 Ki,
+        or on more than 16 channels, is left out and counted. Raises TypeError for anything but text: decode bytes
+        first.
+        """
+        if not (isinstance(channel, str) and isinstance(chunk, str)):  # type: ignore[redundant-expr]  # not all check
+            raise TypeError(f"ctx.emit takes text, and was given a {type(channel).__name__} and {type(chunk).__name__}")
+        if self._output is not None:
+            self._output(channel, chunk)
 
     def flush(self, *, final: bool = False) -> None:
         """Send the update that was held back, if its time has come or it is `final`. The worker does this."""
@@ -108,10 +128,14 @@ class Context:
             self._sink(*held)
 
     def flush_to(self, sink: ProgressSink) -> None:
-        """Give the update that was held back to `sink` and later ones to nobody. The worker does this at the end."""
+        """Give the update that was held back to `sink`, and what comes later to nobody. The worker does this, last."""
         self._sink = sink
         self.flush(final=True)
-        self._sink = None
+        self._sink = self._output = None
+
+    def emit_to(self, sink: OutputSink) -> None:
+        """Give what is emitted from now on to `sink`. The worker does this."""
+        self._output = sink
 
     def cancel(self) -> None:
         """Turn `cancelled` on. The worker does this."""

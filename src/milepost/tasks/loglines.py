@@ -37,6 +37,12 @@ class LogLine(NamedTuple):
     fields: dict[str, Scalar]
 
 
+class LibraryLine(LogLine):
+    """A line that did not come by `ctx.log`: for the worker's log alone, and not for those who watch the task."""
+
+    __slots__ = ()
+
+
 class LogSink(Protocol):
     """Where lines go. Called from whatever thread the handler runs in; must not block. An error costs the line."""
 
@@ -45,22 +51,33 @@ class LogSink(Protocol):
 
 
 class Allowance:
-    """So many lines at once, so many a second after that. Pure: clocks are monotonic and passed in."""
+    """So many at once, so many a second after that: lines, or characters. Pure: clocks are monotonic and passed in."""
 
-    __slots__ = ("_at", "_left")
+    __slots__ = ("_a_second", "_at", "_burst", "_left")
 
-    def __init__(self, now: float) -> None:
-        self._left = float(BURST_LINES)
+    def __init__(self, now: float, burst: float = BURST_LINES, a_second: float = LINES_A_SECOND) -> None:
+        self._burst = self._left = float(burst)
+        self._a_second = a_second
         self._at = now
+
+    def has(self, now: float, wanted: int) -> bool:
+        """Return whether there is room for so many at `now`."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._a_second)
+        self._at = now
+        return self._left >= wanted
 
     def take(self, now: float) -> bool:
-        """Return whether there is room for one more line at `now`, and take it."""
-        self._left = min(float(BURST_LINES), self._left + (now - self._at) * LINES_A_SECOND)
-        self._at = now
-        if self._left < 1:
+        """Return whether there is room for one more at `now`, and take it."""
+        if not self.has(now, 1):
             return False
         self._left -= 1
         return True
+
+    def some(self, now: float, wanted: int) -> int:
+        """Return for how many of `wanted` there is room at `now`, and take it."""
+        taken = wanted if self.has(now, wanted) else max(0, int(self._left))
+        self._left -= taken
+        return taken
 
 
 class HandlerLog:
@@ -76,13 +93,14 @@ class HandlerLog:
         # One that a signal handler or a finalizer may take again in the middle of a call.
         self._lock = threading.RLock()
 
-    def add(self, level: object, message: object, fields: Mapping[str, object]) -> None:
-        """Take a line of any values: what is no scalar of JSON goes as text."""
+    def add(self, level: object, message: object, fields: Mapping[str, object], *, library: bool = False) -> None:
+        """Take a line of any values: what is no scalar of JSON goes as text. `library`: make it a LibraryLine."""
         try:
             if not self._may():
                 self.leave_out(1)
             elif (sink := self._sink) is not None:
-                sink(log_line(level, message, fields))
+                line = log_line(level, message, fields)
+                sink(LibraryLine(*line) if library else line)
         except Exception:  # noqa: BLE001 - whatever is wrong with a line, the task is worth more
             self.leave_out(1)
 

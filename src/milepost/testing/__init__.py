@@ -25,6 +25,8 @@ class Ran:
     result: Any = None
     progress: list[Progress] = field(default_factory=list)
     log: list[LogLine] = field(default_factory=list)
+    output: dict[str, str] = field(default_factory=dict)
+    """By channel, all that was emitted there."""
 
 
 async def run_task(
@@ -38,15 +40,19 @@ async def run_task(
     """Run a handler once as a worker would: the payload is checked, the result goes through JSON.
 
     `payload` is what a submitter would send (JSON values) or an instance of the handler's model. Every call of
-    `ctx.progress` and `ctx.log` is kept. Plain functions run in a thread. What the handler raises is raised here; so is
-    pydantic's ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for what is no
-    task.
+    `ctx.progress`, `ctx.log` and `ctx.emit` is kept. Plain functions run in a thread. What the handler raises is raised
+    here; so is pydantic's ValidationError for a payload or result that does not fit. Raises TaskDefinitionError for
+    what is no task.
     """
     definition = next((each for each in registry if each.handler is handler), None)
     if definition is None:
         raise TaskDefinitionError(f"{handler!r} is not a task: it has no @task.")
     ran = Ran()
     ticks = iter(range(10**9))
+
+    def emit(channel: str, chunk: str, /) -> None:
+        ran.output[channel] = ran.output.get(channel, "") + chunk
+
     context = Context(
         id=id or uuid_utils.uuid7(),
         type=definition.type,
@@ -58,6 +64,7 @@ async def run_task(
             Progress(done=done, total=total, unit=unit, message=message)
         ),
         _log=HandlerLog(ran.log.append, lambda: float(next(ticks))),
+        _output=emit,
         # Every call is a second later than the last: nothing is held back.
         _clock=lambda: float(next(ticks)),
     )

@@ -197,9 +197,9 @@ class Watcher:
         """Send a frame."""
         await self.line.send(orjson.dumps(frame).decode())
 
-    async def sub(self, task: UUID, number: int = 1, since: Sequence[int] | None = None) -> None:
+    async def sub(self, task: UUID, number: int = 1, since: Sequence[int] | None = None, **more: Any) -> None:
         """Subscribe."""
-        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task)}
+        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task), **more}
         if since is not None:
             frame["from"] = since
             self.clients.setdefault(number, Client()).at = (since[0], since[1])

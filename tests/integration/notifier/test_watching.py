@@ -318,3 +318,30 @@ async def test_a_client_that_leaves_leaves_nothing_behind(edge: Edge, snapshots:
     async with asyncio.timeout(20):
         while await redis.pubsub_channels():
             await asyncio.sleep(0.005)
+
+
+async def test_a_reset_brings_the_lines_that_progress_would_have_pushed_out(edge: Edge, snapshots: Snapshots) -> None:
+    task = Living()
+    await snapshots.apply([task.queued(), task.started(), task.log("before")])
+    known = task.at
+    await snapshots.apply([task.log("missed")])
+    await snapshots.apply([task.progress(n % 100) for n in range(1000)])
+    async with watcher_of(edge) as watcher:
+        await watcher.sub(task.id, since=list(known), tail=256)
+        snap = await watcher.next()
+    assert snap["reset"] is True
+    assert [each["data"]["line"] for each in snap["tail"] if tuple(each["at"]) > known] == ["missed"]
+
+
+async def test_what_redis_forgot_is_gone_and_what_comes_after_it_is_there(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, redis: Redis
+) -> None:
+    task = Living(postgres)
+    await snapshots.apply([task.queued(), task.started(), task.log("before")])
+    await redis.flushall()
+    await snapshots.apply([task.log("after")])
+    async with watcher_of(edge) as watcher:
+        await watcher.sub(task.id, tail=256)
+        snap = await watcher.next()
+    assert [each["data"]["line"] for each in snap["tail"]] == ["after"]
+    assert snap["task"]["state"] == "running"

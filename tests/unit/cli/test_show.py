@@ -1,5 +1,6 @@
 """How progress reads."""
 
+import dataclasses
 import io
 import json
 from typing import Any
@@ -111,3 +112,110 @@ def test_progress_in_words(progress: Progress, words: str) -> None:
 def test_numbers_and_durations_have_the_digits_one_reads() -> None:
     assert [number(x) for x in (3.0, 0.123, 12.345, 1e6)] == ["3", "0.12", "12.3", "1,000,000"]
     assert [span(x) for x in (0.44, 59, 61, 7500)] == ["0.4 s", "59 s", "1 min 1 s", "2 h 5 min"]
+
+
+def said(kind: str, seq: int, data: dict[str, Any]) -> RunEvent:
+    return dataclasses.replace(event(kind, seq), data=data)
+
+
+SPEECH = [
+    event("snapshot", 0),
+    said("log", 1, {"level": "info", "message": "opened", "fields": {"rows": 3}}),
+    said("output", 2, {"channel": "out", "chunk": "one\ntw"}),
+    said("log", 3, {"level": "warning", "message": "odd \x1b[2J", "fields": {}}),
+    said("output", 4, {"channel": "out", "chunk": "o\nthree"}),
+    said("output", 5, {"channel": "out", "chunk": " and a half", "left_out": 1234}),
+    event("succeeded", 6, "succeeded"),
+]
+SPOKEN = [
+    "demo.count ac120002: opened rows=3",
+    "demo.count ac120002 out: one",
+    "demo.count ac120002: warning: odd �[2J",
+    "demo.count ac120002 out: two",
+    "demo.count ac120002 out: three",
+    "demo.count ac120002 out: (1,234 characters were left out)",
+    "demo.count ac120002 out:  and a half",
+]
+
+
+def test_what_tasks_stream_is_shown_by_lines_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for logs in (True, False):
+        with Lines(clock=lambda: 0.0, logs=logs) as view:
+            for one in SPEECH:
+                view.event(one)
+        shown = capsys.readouterr().out.splitlines()
+        assert [line for line in shown if line in SPOKEN] == (SPOKEN if logs else [])
+        assert shown[0] == "demo.count ac120002: running"
+        assert shown[-1].startswith("demo.count ac120002: succeeded")
+
+
+def test_bars_show_what_tasks_stream_above_them() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+    with Bars(console, logs=True) as view:
+        for one in SPEECH:
+            view.event(one)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(line in shown for line in SPOKEN)
+
+
+def test_output_without_line_breaks_is_shown_after_a_moment_and_broken_when_long(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    with Lines(clock=lambda: now, logs=True) as view:
+        view.event(said("output", 1, {"channel": "out", "chunk": "How can I help?"}))
+        view.tick()
+        assert capsys.readouterr().out == ""
+        now = 3.0
+        view.tick()
+        assert capsys.readouterr().out == "demo.count ac120002 out: How can I help?\n"
+        view.event(said("output", 2, {"channel": "out", "chunk": "word " * 100}))
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3
+        assert all(line.endswith("word ") for line in lines)
+
+
+def test_a_silence_is_told_once_and_again_when_it_is_twice_as_long(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    with Lines(clock=lambda: now) as view:
+        view.event(dataclasses.replace(event("snapshot", 1), age=10.0))
+        capsys.readouterr()
+        told = []
+        for second in range(60):
+            now = float(second)
+            view.tick()
+            told += [(second, line) for line in capsys.readouterr().out.splitlines()]
+        assert told == [
+            (5, "demo.count ac120002: no news for 15 s"),
+            (20, "demo.count ac120002: no news for 30 s"),
+            (50, "demo.count ac120002: no news for 1 min 0 s"),
+        ]
+        view.event(dataclasses.replace(event("progress", 2), age=0.0))
+        view.tick()
+        assert "no news" not in capsys.readouterr().out
+
+
+def test_tasks_that_wait_are_not_told_to_be_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    with Lines(clock=lambda: now) as view:
+        view.event(event("snapshot", 1, "queued"))
+        now = 1000.0
+        view.tick()
+    assert "no news" not in capsys.readouterr().out
+
+
+def test_bars_count_down_and_tell_a_silence() -> None:
+    now = 0.0
+    console = Console(file=io.StringIO(), force_terminal=True, width=150, color_system=None)
+    assert isinstance(console.file, io.StringIO)
+    with Bars(console, clock=lambda: now) as view:
+        told = {"done": 1, "total": 4, "unit": "files", "rate": 0.1, "eta": 100}
+        view.event(dataclasses.replace(event("progress", 1, progress=told), age=0.0))
+        view._progress.refresh()
+        assert "1 min 40 s left" in console.file.getvalue()
+        now = 20.0
+        view.tick()
+        view._progress.refresh()
+        assert "no news for 20 s" in console.file.getvalue()
+        assert "1 min 20 s left" in console.file.getvalue()

@@ -177,3 +177,19 @@ def test_whatever_is_lost_or_doubled_nothing_is_shown_twice_and_the_end_is_the_t
     assert fold.over
     assert fold.view is not None
     assert fold.view["state"] == "succeeded"
+
+
+def test_the_tail_of_a_snapshot_comes_ahead_of_it_and_nothing_twice() -> None:
+    fold = Fold(links={"self": "/x"})
+    before = fold.streamed(at(1, 1), "log", {"message": "hello"}, view())
+    snapshot = fold.snapshot(at(1, 4), view(), age=2.5)
+    assert before is not None
+    assert snapshot is not None
+    assert (before.kind, before.at, before.data, before.view["links"]) == (
+        "log", (1, 1), {"message": "hello"}, {"self": "/x"},
+    )  # fmt: skip
+    assert (snapshot.age, before.age) == (2.5, None)
+    assert fold.streamed(at(1, 4), "log", {"message": "hello"}, view()) is None
+    after = fold.streamed(at(1, 7), "log", {"message": "lost and found"}, view())
+    assert after is not None
+    assert fold.snapshot(at(1, 9), view()) is not None

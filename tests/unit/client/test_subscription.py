@@ -102,3 +102,17 @@ async def test_an_end_of_before_a_retry_is_not_the_end() -> None:
     again = {**over, "at": [3, 1], "task": {**over["task"], "epoch": 3}}
     subscription.frame(again)
     assert [event.last for event in await drained(subscription)] == [True]
+
+
+def test_what_was_streamed_before_is_handed_over_ahead_of_the_snapshot_and_once() -> None:
+    subscription = Subscription(ID, tail=5)
+    tail = [{"at": [1, seq], "kind": "log", "data": {"message": str(seq)}} for seq in (1, 3)]
+    joining = {"t": "snap", "at": [1, 4], "task": {"id": str(ID), "state": "running", "epoch": 1}, "age": 3.0}
+    subscription.frame(joining | {"tail": tail})
+    later = [*tail, {"at": [1, 6], "kind": "log", "data": {"message": "6"}}]
+    subscription.frame(joining | {"at": [1, 7], "reset": True, "tail": later})
+    items = [item for item in subscription._waiting if isinstance(item, RunEvent)]
+    assert [(item.kind, item.at.seq) for item in items] == [
+        ("log", 1), ("log", 3), ("snapshot", 4), ("log", 6), ("snapshot", 7),
+    ]  # fmt: skip
+    assert items[2].age == 3.0

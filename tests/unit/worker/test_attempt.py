@@ -27,7 +27,7 @@ def _no_collector() -> Iterator[None]:
 async def _run(type_: str, pump: Pump, stop: StopReason | None = None) -> "tuple[Outcome, weakref.ref[Attempt]]":
     """Run a handler to its end; with a reason, stop it when it has begun."""
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    attempt = attempt_of(type_, pump, [])
+    attempt = attempt_of(type_, pump, lambda _: None)
     attempt.start(lambda _, outcome: over.set_result(outcome))
     if stop is not None:
         await asyncio.sleep(0)
@@ -83,7 +83,7 @@ async def test_one_that_was_stopped_before_its_handler_began_ends_all_the_same()
         await asyncio.Event().wait()
 
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    attempt = attempt_of("x.begins", Pump(), [])
+    attempt = attempt_of("x.begins", Pump(), lambda _: None)
     attempt.stop(StopReason.RELEASED)
     attempt.start(lambda _, outcome: over.set_result(outcome))
     async with asyncio.timeout(10):
@@ -104,7 +104,7 @@ async def test_it_says_whether_its_handler_has_ended_or_goes_on_without_its_task
                 await going_on.wait()
 
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    attempt = attempt_of("x.swallows", Pump(), [])
+    attempt = attempt_of("x.swallows", Pump(), lambda _: None)
     attempt.start(lambda _, outcome: over.set_result(outcome))
     await asyncio.sleep(0)
     attempt.lease_until = 0.0

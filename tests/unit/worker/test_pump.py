@@ -1,6 +1,7 @@
 """When attempts tell what happened to them."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,14 +11,15 @@ from milepost.store import Claimed
 from milepost.tasks.registry import registry
 from milepost_schemas import EventKind
 from milepost_worker.attempt import Attempt, Runners, StopReason
+from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
 from tests.conftest import eventually
 
 
-def attempt_of(type_: str, pump: Pump, told: list[EventKind]) -> Attempt:
-    """Return an attempt whose events are taken down."""
+def attempt_of(type_: str, pump: Pump, tell: Callable[[Any], None]) -> Attempt:
+    """Return an attempt whose events are told."""
     definition = registry.get(type_)
     assert definition is not None
     now = datetime.now(UTC)
@@ -28,11 +30,11 @@ def attempt_of(type_: str, pump: Pump, told: list[EventKind]) -> Attempt:
     )  # fmt: skip
 
     def take(*event: Any) -> bool:
-        told.append(event[4])
+        tell(event)
         return True
 
     unused: Any = None
-    return Attempt(claimed, definition, Runners(unused, unused, Leftovers(lambda: None)), take, 1e12, pump.add)
+    return Attempt(claimed, definition, Runners(ThreadJob, unused, Leftovers(lambda: None)), take, 1e12, pump.add)
 
 
 async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_got_to_it() -> None:
@@ -40,8 +42,8 @@ async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_g
     async def short(_ctx: Context) -> None:
         """Return at once."""
 
-    pump, told = Pump(), list[EventKind]()
-    attempt = attempt_of("x.short", pump, told)
+    pump, told = Pump(), list[Any]()
+    attempt = attempt_of("x.short", pump, told.append)
     attempt.began -= 10.0  # claimed long ago, by a loop with much else to do
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     attempt.start(lambda _, outcome: over.set_result(outcome))
@@ -61,14 +63,14 @@ async def test_a_start_and_progress_that_was_held_back_are_told_while_the_handle
         ctx.progress(1, 2)
         await asyncio.Event().wait()
 
-    pump, told = Pump(), list[EventKind]()
-    attempt = attempt_of("x.long", pump, told)
+    pump, told = Pump(), list[Any]()
+    attempt = attempt_of("x.long", pump, told.append)
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     attempt.start(lambda _, outcome: over.set_result(outcome))
     pumping = asyncio.create_task(pump.run())
 
     async def has(*kinds: EventKind) -> bool:
-        return told == list(kinds)
+        return [event[4] for event in told] == list(kinds)
 
     try:
         await eventually(lambda: has(EventKind.STARTED), "the start to be told")

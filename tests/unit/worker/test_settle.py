@@ -88,7 +88,7 @@ async def _settle(
     writer: Any = kafka
     announcer = Announcer(writer, Topics("milepost"), "/milepost/worker/test", lambda _: None)
     settler = Settler(store, announcer, Settings.load(), lambda _attempt, _retry_in: over.set_result(None))
-    attempt = attempt_of("x.settles", Pump(), [])
+    attempt = attempt_of("x.settles", Pump(), lambda _: None)
     attempt.trail._sink = announcer.event
     attempt.reason = reason
     settler.settle(attempt, outcome)

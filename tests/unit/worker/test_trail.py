@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milepost_schemas import EventKind, Position
-from milepost_worker.trail import Trail
+from milepost_worker.trail import WAITING_BYTES, WAITING_MOST, Trail
 
 TASK = UUID(int=1)
 
@@ -33,12 +33,12 @@ class Topic:
         _root: UUID,
         at: Position,
         kind: EventKind,
-        data: Mapping[str, Any],
+        data: Mapping[str, Any] | orjson.Fragment,
         _traceparent: str | None,
         merged: int,
     ) -> bool:
         if self.up:
-            self.events.append((at, kind, data))
+            self.events.append((at, kind, orjson.loads(orjson.dumps(data))))
             self.numbers += range(at.seq - merged, at.seq + 1)
         return self.up
 
@@ -167,3 +167,121 @@ def test_numbers_have_no_gap_and_the_fold_is_whole_whatever_the_broker_does(step
     assert topic.folded["state"] == "succeeded"
     assert topic.folded.get("progress", {"done": 0})["done"] == done
     assert topic.folded.get("asked", False) == ("cancelling" in steps)
+
+
+def line(number: int, size: int = 0) -> bytes:
+    return orjson.dumps({"message": f"line {number}", "padding": "x" * size})
+
+
+class TestWhatIsStreamed:
+    def test_goes_in_order_with_the_rest(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        trail.add(EventKind.STARTED, {"state": "running"})
+        trail.stream(EventKind.LOG, line(1))
+        trail.add_progress(1, 2, None, None)
+        trail.stream(EventKind.OUTPUT, line(2))
+        trail.flush()
+        assert [(at.seq, kind.value) for at, kind, _ in topic.events] == [
+            (0, "started"), (1, "log"), (2, "progress"), (3, "output"),
+        ]  # fmt: skip
+        assert topic.events[1][2]["message"] == "line 1"
+
+    def test_is_sent_before_the_end_because_the_end_cannot_carry_it(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        trail.add(EventKind.STARTED, {"state": "running"})
+        trail.stream(EventKind.LOG, line(1))
+        seq, patch = trail.close()
+        trail.send_last(EventKind.SUCCEEDED, patch)
+        assert (seq, patch) == (2, {})
+        assert topic.numbers == [0, 1, 2]
+
+    def test_waits_bounded_the_oldest_left_out_and_counted_in_its_place(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        topic.up = False
+        trail.add(EventKind.STARTED, {"state": "running"})
+        for number in range(WAITING_MOST + 5):
+            trail.stream(EventKind.LOG, line(number))
+            trail.flush()
+        trail.add(EventKind.CANCELLING, {})
+        topic.up = True
+        trail.flush()
+        kinds = [kind for _, kind, _ in topic.events]
+        assert kinds == [EventKind.STARTED, *[EventKind.LOG] * (WAITING_MOST + 1), EventKind.CANCELLING]
+        assert topic.events[1][2]["fields"] == {"events": 5}
+        assert topic.events[2][2]["message"] == "line 5"
+        assert topic.numbers == list(range(WAITING_MOST + 3))
+
+    def test_waits_bounded_in_bytes_too(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        topic.up = False
+        for number in range(50):
+            trail.stream(EventKind.OUTPUT, line(number, 10_000))
+        topic.up = True
+        trail.flush()
+        assert sum(len(data["padding"]) for _, _, data in topic.events if "padding" in data) <= WAITING_BYTES
+        assert topic.events[0][2]["fields"]["events"] + len(topic.events) - 1 == 50
+        assert topic.events[-1][2]["message"] == "line 49"
+
+    def test_does_not_keep_progress_from_being_replaced_while_it_waits(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        topic.up = False
+        for number in range(2000):
+            trail.add_progress(number, 2000, None, None)
+            trail.stream(EventKind.LOG, line(number))
+        topic.up = True
+        trail.flush()
+        assert len(topic.events) == WAITING_MOST + 2
+        assert topic.folded["progress"]["done"] == 1999
+
+    def test_takes_no_number_if_kafka_is_away_until_the_end(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        topic.up = False
+        trail.add(EventKind.STARTED, {"state": "running"})
+        trail.stream(EventKind.LOG, line(1))
+        seq, patch = trail.close()
+        topic.up = True
+        assert trail.send_last(EventKind.SUCCEEDED, patch)
+        assert seq == 1
+        assert topic.numbers == [0, 1]
+
+    def test_of_a_task_that_is_not_ours_any_more_is_not_told(self, topic: Topic) -> None:
+        trail = _trail(topic)
+        trail.stream(EventKind.LOG, line(1))
+        trail.close(tell=False)
+        assert topic.events == []
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(["progress", "log", "flush", "kafka"]),
+            st.sampled_from(["cancelling"]),
+        ),
+        max_size=600,
+    )
+)
+def test_every_number_is_used_once_whatever_is_said_while_kafka_comes_and_goes(steps: list[str]) -> None:
+    topic = Topic()
+    trail = _trail(topic)
+    trail.add(EventKind.STARTED, {"state": "running"})
+    cancelling = 0
+    for number, step in enumerate(steps):
+        match step:
+            case "progress":
+                trail.add_progress(number, None, None, None)
+            case "log":
+                trail.stream(EventKind.LOG, line(number, number % 3 * 3000))
+            case "cancelling":
+                cancelling += 1
+                trail.add(EventKind.CANCELLING, {})
+            case "flush":
+                trail.flush()
+            case _:
+                topic.up = not topic.up
+    seq, patch = trail.close()
+    topic.up = True
+    trail.send_last(EventKind.SUCCEEDED, patch)
+    assert topic.numbers == list(range(seq + 1))
+    assert topic.folded["state"] == "running"
+    told = [data["message"] for _, kind, data in topic.events if kind is EventKind.LOG and "padding" in data]
+    assert told == sorted(told, key=lambda message: int(message.split()[1]))

@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context as LogContext
 from contextvars import copy_context
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -21,13 +22,14 @@ from milepost.store import Claimed
 from milepost.store.view import claimed_view
 from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
+from milepost.tasks.loglines import HandlerLog, LibraryLine, LogLine, Scalar
 from milepost_schemas import EventKind
 from milepost_worker.execution.inline import ThreadJob, call
 from milepost_worker.execution.job import Job, Tells
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.execution.postmortem import Limits
 from milepost_worker.execution.processes import Kept
-from milepost_worker.handler_log import HandlerLogSink, log_of, to_the_workers_log
+from milepost_worker.handler_log import HandlerLogSink, to_the_workers_log
 from milepost_worker.outcome import (
     TOTAL_TIMEOUT,
     Dropped,
@@ -38,6 +40,7 @@ from milepost_worker.outcome import (
     ended,
     refused_payload,
 )
+from milepost_worker.streams import Streams
 from milepost_worker.trail import EventSink, Trail
 
 log = get_logger("milepost.worker.attempt")
@@ -49,6 +52,7 @@ GRACE_S = 5.0
 END_S = 2.0
 """For a process to end: SIGTERM, and SIGKILL a second later."""
 
+_MAKING: Final = threading.Lock()
 _NO_SPAN: AbstractContextManager[Any] = nullcontext()
 
 
@@ -72,6 +76,7 @@ class Runners:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         """Asked once: each time is a system call."""
+        self.loops_thread = threading.get_ident()
         self.thread = thread
         self.process = process
         self.leftovers = leftovers
@@ -91,6 +96,7 @@ class Attempt:
         "_log",
         "_loop",
         "_runners",
+        "_streams",
         "_task",
         "_tell",
         "_timer",
@@ -157,7 +163,9 @@ class Attempt:
         self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
-        self._log = log_of(claimed, runners.log)
+        self._log = HandlerLog(self._say)
+        self._streams: Streams | None = None
+        """Made when first needed: most tasks are short and say nothing."""
         self.context = Context(
             id=claimed.id,
             type=claimed.type,
@@ -170,6 +178,7 @@ class Attempt:
             epoch=claimed.epoch,
             _sink=self._progress,
             _log=self._log,
+            _output=self._emit,
         )
 
     @property
@@ -181,6 +190,17 @@ class Attempt:
     def ending(self) -> bool:
         """Whether the handler has ended: what is there to tell goes with that."""
         return self.settling or (self._task is not None and self._task.done())
+
+    @property
+    def telling(self) -> bool:
+        """Whether there is something to tell, or may be without another word."""
+        return self.trail.behind or self.told_progress or (self._streams is not None and self._streams.pending)
+
+    def gather(self, now: float) -> None:
+        """Bring what the handler said to the trail, as far as its time has come; `now` is by the loop's clock."""
+        self.context.flush()
+        if self._streams is not None and self._streams.due(now):
+            self._streams.drain(self.trail, now)
 
     @property
     def timeout_s(self) -> float | None:
@@ -288,7 +308,7 @@ class Attempt:
         }
         self._begin()
         limits = Limits(self.definition.memory, self.definition.cpu_s)
-        tells = Tells(self._progress, self._log)
+        tells = Tells(self._progress, self._log, self._emit)
         return await self._runners.process(job, limits, tells, self._lease_until, self._kept_by)
 
     def _begin(self) -> None:
@@ -375,18 +395,53 @@ class Attempt:
         return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
 
     def _flush_last(self) -> None:
-        """Put the last progress into the trail now: what a thread hands over comes a turn of the loop too late."""
+        """Put what was said last into the trail now: what a thread hands over comes a turn of the loop too late."""
         self.context.flush_to(self.trail.add_progress)
+        streams = self._streams
+        if streams is not None and streams.left_out:
+            fields: dict[str, Scalar] = {"characters": streams.left_out}
+            self._say(LogLine("warning", "the handler emitted more than is kept; output was left out", fields))
         self._log.close()
+        if (streams := self._streams) is not None:
+            streams.drain(self.trail, self._loop.time(), final=True)
+            streams.close()
 
     def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
-        if self.definition.isolation == "process" or self.definition.asynchronous:
+        if threading.get_ident() == self._runners.loops_thread:
             self._got_on(done, total, unit, message)
         else:
             self._loop.call_soon_threadsafe(self._got_on, done, total, unit, message)
 
+    def _say(self, line: LogLine) -> None:
+        self._runners.log(self.claimed, line)
+        if not isinstance(line, LibraryLine):
+            self._streaming().line(line)
+
+    def _emit(self, channel: str, chunk: str, left_out: int = 0) -> None:
+        self._streaming().emit(channel, chunk, left_out)
+
+    def _streaming(self) -> Streams:
+        if (streams := self._streams) is not None:
+            return streams
+        with _MAKING:
+            if self._streams is None:
+                self._streams = Streams(self._news)
+                if not self.settling:
+                    self.context.emit_to(self._streams.emit)  # by the shortest way from now on
+            return self._streams
+
+    def _news(self) -> None:
+        if threading.get_ident() == self._runners.loops_thread:
+            self._tell(self)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: nobody tells any more
+                self._loop.call_soon_threadsafe(self._tell, self)
+
     def _got_on(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
         self.told_progress = True
+        if self._streams is not None and self._streams.pending:
+            # What was said before comes before.
+            self._streams.drain(self.trail, self._loop.time())
         self.trail.add_progress(done, total, unit, message)
         self._tell(self)
 

@@ -1,12 +1,11 @@
 """Where the lines of all handlers of a worker come together, however they run."""
 
-from functools import partial
 from typing import Protocol
 
 from milepost.runtime.logs import get_logger
 from milepost.runtime.tracing import trace_id_of
 from milepost.store import Claimed
-from milepost.tasks.loglines import HandlerLog, LogLine
+from milepost.tasks.loglines import LogLine
 
 log = get_logger("milepost.worker.handler")
 
@@ -29,8 +28,3 @@ def to_the_workers_log(claimed: Claimed, line: LogLine, /) -> None:
         trace_id=trace_id_of(claimed.traceparent),
         fields=line.fields,
     )
-
-
-def log_of(claimed: Claimed, sink: HandlerLogSink) -> HandlerLog:
-    """Return the log of one attempt."""
-    return HandlerLog(partial(sink, claimed))

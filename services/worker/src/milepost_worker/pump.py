@@ -36,7 +36,7 @@ class Pump:
         """Send what waits; return whether to look again."""
         if attempt.ending:
             return not attempt.settling
-        attempt.context.flush()
+        attempt.gather(now)
         if attempt.trail.behind and now - attempt.running_since > TOGETHER_S:
             attempt.trail.flush()
-        return attempt.trail.behind or attempt.told_progress
+        return attempt.telling

@@ -68,7 +68,7 @@ class Settler:
             self.cannot_write(attempt, error)
 
     def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        seq, patch = attempt.trail.close()
+        seq, patch = attempt.trail.close(tell=not isinstance(outcome, Dropped))
         progress = attempt.trail.progress_json
         match outcome:
             case Dropped(ended=True) if attempt.reason is StopReason.LEASE_LOST:

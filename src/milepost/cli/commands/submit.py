@@ -10,7 +10,7 @@ from milepost.cli.exits import Exit
 from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.options import labels_of, payload_of
 from milepost.cli.output import json_option, write, write_json
-from milepost.cli.show import make_view
+from milepost.cli.show import TAIL, logs_option, make_view
 from milepost.cli.show.view import state_text, title
 from milepost.client import Client, Run
 from milepost.errors import TaskFailed
@@ -31,12 +31,14 @@ from milepost_schemas.task import Priority, TaskState
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds one attempt may take.")
 @click.option("--total-timeout", type=click.FloatRange(0, min_open=True), help="Seconds all attempts may take.")
 @click.option("--expires-in", type=click.FloatRange(0, min_open=True), help="Seconds after which not to start it.")
+@logs_option
 @json_option
 def submit(
     type_: str,
     payload: str | None,
     wait: bool,
     watch: bool,
+    logs: bool,
     labels: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -44,6 +46,8 @@ def submit(
     """Submit a task of TYPE. Writes its id; with --wait or --watch its result, and exits with 1 if it failed."""
     if wait and watch:
         raise click.UsageError("--wait and --watch exclude each other.")
+    if logs and not watch:
+        raise click.UsageError("--logs goes with --watch.")
     arguments = {**options, "payload": payload_of(payload), "labels": labels_of(labels) or None}
     submitted: list[Run] = []
 
@@ -52,7 +56,7 @@ def submit(
             run = await client.submit(type_, **arguments)
             submitted.append(run)
             if watch:
-                return await _watch(run, as_json=as_json)
+                return await _watch(run, as_json=as_json, logs=logs)
             if wait:
                 return await _wait(run, as_json=as_json)
             _accepted(run, as_json=as_json)
@@ -75,8 +79,8 @@ def _accepted(run: Run, *, as_json: bool) -> None:
         click.echo(f"Watch it with: milepost watch {run.id}", err=True)
 
 
-async def _watch(run: Run, *, as_json: bool) -> Exit:
-    ended = await follow([run], make_view(as_json=as_json))
+async def _watch(run: Run, *, as_json: bool, logs: bool) -> Exit:
+    ended = await follow([run], make_view(as_json=as_json, logs=logs), tail=TAIL if logs else 0)
     if not as_json:
         explain([run])
         if run.task.state is TaskState.SUCCEEDED:

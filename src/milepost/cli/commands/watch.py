@@ -7,20 +7,21 @@ import click
 from milepost.cli.exits import Exit
 from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.output import json_option
-from milepost.cli.show import make_view
+from milepost.cli.show import TAIL, logs_option, make_view
 from milepost.client import Client
 
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@logs_option
 @json_option
-def watch(ids: tuple[str, ...], as_json: bool) -> Exit:
+def watch(ids: tuple[str, ...], logs: bool, as_json: bool) -> Exit:
     """Watch tasks live until all are over. JSON is one event a line. Ctrl-C stops watching, not the tasks."""
 
     async def work() -> Exit:
         async with Client() as client:
             runs = [client.run(id_) for id_ in dict.fromkeys(ids)]
-            ended = await follow(runs, make_view(as_json=as_json))
+            ended = await follow(runs, make_view(as_json=as_json, logs=logs), tail=TAIL if logs else 0)
             if not as_json:
                 explain(runs)
             return ended

@@ -1,5 +1,7 @@
 """Progress bars on a terminal, one for each task."""
 
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -10,8 +12,10 @@ from rich.table import Column
 from rich.text import Text
 
 from milepost.cli.output import count_text, number, printable, span
-from milepost.cli.show.view import state_text, streamed_text, title
+from milepost.cli.show.streamed import Streamed
+from milepost.cli.show.view import RUNNING, Silence, silence_text, state_text, title
 from milepost.client import RunEvent
+from milepost.domain.progress import SILENT_S, left_now
 from milepost_schemas.task import Task as Shown
 from milepost_schemas.task import TaskState
 
@@ -36,10 +40,15 @@ class _Words(_Field):
 
 
 class Bars:
-    """A live block of bars; what tasks log goes above it."""
+    """A live block of bars; with `logs` what tasks stream goes above it."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic, *, logs: bool = False
+    ) -> None:
         self._console = console or Console()
+        self._silence = Silence(clock)
+        self._streamed = Streamed(clock, wanted=logs)
+        self._shown: dict[UUID, Shown] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             _Field("title"),
@@ -66,21 +75,31 @@ class Bars:
         bar = self._bars.get(shown.id)
         if bar is None:
             bar = self._bars[shown.id] = self._progress.add_task("", total=None, title=title(shown))
-        streamed = streamed_text(event)
-        if streamed is not None:
-            self._console.print(Text(f"{title(shown)}: {streamed}"))
-            return
+        self._silence.heard(event)
+        self._shown[shown.id] = shown
+        self._print(self._streamed.lines(event))
         done, total = _reached(shown)
         self._progress.update(
             bar,
             completed=done,
             total=total,
             count=count_text(shown.progress) if shown.progress else "",
-            words=f"{_MARKS[shown.state]} {state_text(shown)}" if shown.state.terminal else _words(shown),
+            words=f"{_MARKS[shown.state]} {state_text(shown)}" if shown.state.terminal else _words(shown, 0.0),
             style=_STYLES.get(shown.state, ""),
         )
         if shown.state.terminal:
             self._progress.stop_task(bar)
+
+    def tick(self) -> None:
+        """Count down, and say of tasks that run and are silent that they are."""
+        self._print(self._streamed.rested())
+        for id_, shown in self._shown.items():
+            if shown.state is RUNNING:
+                self._progress.update(self._bars[id_], words=_words(shown, self._silence.of(shown)))
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._console.print(Text(line))
 
 
 def _reached(task: Shown) -> tuple[float, float | None]:
@@ -94,15 +113,15 @@ def _reached(task: Shown) -> tuple[float, float | None]:
     return done, total or None
 
 
-def _words(task: Shown) -> str:
-    if task.state is not TaskState.RUNNING:
+def _words(task: Shown, silence: float) -> str:
+    if task.state is not RUNNING:
         return state_text(task)
     progress = task.progress
-    parts = []
+    parts = [silence_text(silence)] if silence >= SILENT_S else []
     if progress is not None and progress.rate:
         parts.append(f"{number(progress.rate)}{' ' + progress.unit if progress.unit else ''}/s")
-    if progress is not None and progress.eta:
-        parts.append(f"{span(progress.eta)} left")
+    if progress is not None and (left := left_now(progress.eta, silence)):
+        parts.append(f"{span(left)} left")
     if task.attempt > 1:
         parts.append(f"attempt {task.attempt} of {task.max_attempts}")
     if progress is not None and progress.message:

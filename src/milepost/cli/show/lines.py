@@ -7,21 +7,28 @@ from typing import Final, Self
 from uuid import UUID
 
 from milepost.cli.output import count_text, progress_text, write, write_json
-from milepost.cli.show.view import state_text, streamed_text, title
+from milepost.cli.show.streamed import Streamed
+from milepost.cli.show.view import STREAMED, Silence, silence_text, state_text, title
 from milepost.client import RunEvent
+from milepost.domain.progress import SILENT_S
 from milepost_schemas.event import EventKind
+from milepost_schemas.task import Task
 
 PROGRESS_EVERY_S: Final = 1.0
 """A line of progress for each task at most this often."""
 
 
 class Lines:
-    """A line for each change of state, and now and then one for progress."""
+    """A line for each change of state, now and then one for progress or a silence, and with `logs` what is streamed."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, logs: bool = False) -> None:
         self._clock = clock
         self._next: dict[UUID, float] = {}
         self._last: dict[UUID, str] = {}
+        self._running: dict[UUID, Task] = {}
+        self._silence = Silence(clock)
+        self._told_silence: dict[UUID, float] = {}
+        self._streamed = Streamed(clock, wanted=logs)
 
     def __enter__(self) -> Self:
         return self
@@ -34,11 +41,14 @@ class Lines:
     def event(self, event: RunEvent) -> None:
         """Write a line if there is something to say."""
         task = event.task
-        streamed = streamed_text(event)
-        if streamed is not None:
-            write(f"{title(task)}: {streamed}")
+        self._silence.heard(event)
+        self._told_silence.pop(task.id, None)
+        self._running[task.id] = task
+        write(*self._streamed.lines(event))
+        if event.kind in STREAMED:
             return
         if event.last:
+            del self._running[task.id]
             count = f" ({count_text(task.progress)})" if task.progress else ""
             write(f"{title(task)}: {state_text(task)}{count}")
             return
@@ -56,6 +66,15 @@ class Lines:
                 self._next[task.id] = now + PROGRESS_EVERY_S
                 write(f"{title(task)}: {progress_text(task.progress)}")
 
+    def tick(self) -> None:
+        """Say of tasks that run and are silent that they are, once, and again whenever it is twice as long."""
+        write(*self._streamed.rested())
+        for task in self._running.values():
+            silence = self._silence.of(task)
+            if silence >= self._told_silence.get(task.id, SILENT_S):
+                self._told_silence[task.id] = 2 * silence
+                write(f"{title(task)}: {silence_text(silence)}")
+
 
 class JsonLines(Lines):
     """Every event as one JSON object a line."""
@@ -69,7 +88,11 @@ class JsonLines(Lines):
                 "at": list(event.at),
                 "data": event.data,
                 "merged": event.merged,
+                "age": event.age,
                 "task": event.view,
             },
             line=True,
         )
+
+    def tick(self) -> None:
+        """Write nothing: programs have clocks."""

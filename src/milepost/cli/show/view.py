@@ -1,12 +1,17 @@
 """What shows the events of tasks, and the words all views share."""
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
+from uuid import UUID
 
 from milepost.cli.output import printable, span
 from milepost.client import RunEvent
 from milepost_schemas.event import EventKind
 from milepost_schemas.task import Task, TaskState
+
+RUNNING: Final = TaskState.RUNNING
+STREAMED: Final = frozenset(kind.value for kind in EventKind if not kind.patches)
 
 
 class View(Protocol):
@@ -23,6 +28,9 @@ class View(Protocol):
 
     def event(self, event: RunEvent) -> None:
         """Show one event."""
+
+    def tick(self) -> None:
+        """Show that time goes by. Called about once a second."""
 
 
 def title(task: Task) -> str:
@@ -56,11 +64,25 @@ def took(task: Task) -> str:
     return f" after {span(max(0.0, (task.finished_at - task.started_at).total_seconds()))}"
 
 
-def streamed_text(event: RunEvent) -> str | None:
-    """Return what a handler streamed beside its progress; None if the event is of another kind."""
-    if event.kind not in {EventKind.LOG, EventKind.OUTPUT, EventKind.STEP}:
-        return None
-    for name in ("message", "chunk", "text", "name"):
-        if isinstance(event.data.get(name), str):
-            return printable(event.data[name])
-    return None
+def silence_text(seconds: float) -> str:
+    """Return how long nothing was heard, in words."""
+    return f"no news for {span(seconds)}"
+
+
+class Silence:
+    """How long ago tasks were last heard of."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heard: dict[UUID, float] = {}
+
+    def heard(self, event: RunEvent) -> None:
+        """Take an event."""
+        if event.age is not None:
+            self._heard[event.task.id] = self._clock() - event.age
+        else:
+            self._heard.setdefault(event.task.id, self._clock())
+
+    def of(self, task: Task) -> float:
+        """Return for how many seconds nothing was heard of a task; 0 if it does not run, and so has nothing to say."""
+        return max(0.0, self._clock() - self._heard.get(task.id, self._clock())) if task.state is RUNNING else 0.0

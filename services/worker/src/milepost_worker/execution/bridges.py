@@ -1,4 +1,4 @@
-"""What a handler in a process of its own says by `logging` or structlog goes the way of what it says by `ctx.log`."""
+"""What a handler in a process says by `logging` or structlog goes into the worker's log beside its `ctx.log`."""
 
 import logging
 import traceback
@@ -21,7 +21,7 @@ def bridge(log: HandlerLog, level: str) -> None:
     def hand_over(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> NoReturn:
         if "exception" in event:
             event["exception"] = str(event["exception"])[-VALUE_CHARS:]
-        log.add(event.pop("level", None), event.pop("event", ""), event)
+        log.add(event.pop("level", None), event.pop("event", ""), event, library=True)
         raise structlog.DropEvent
 
     structlog.configure(
@@ -50,7 +50,8 @@ class _Handler(logging.Handler):
                 lines = "".join(traceback.format_exception(record.exc_info[1]))
                 # Its end says most.
                 fields["exception"] = lines[-VALUE_CHARS:]
-            self._log.add(_level(record.levelno), record.getMessage(), {"logger": record.name} | fields)
+            said = record.getMessage()
+            self._log.add(_level(record.levelno), said, {"logger": record.name} | fields, library=True)
         except Exception:  # noqa: BLE001 - as every handler of the standard library
             self.handleError(record)
 

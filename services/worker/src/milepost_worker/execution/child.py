@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,9 +19,10 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from milepost.tasks.context import SENT_EVERY_S, Context
+from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
-from milepost.tasks.loglines import HandlerLog, LogLine
+from milepost.tasks.loglines import HandlerLog, LibraryLine, LogLine
+from milepost.tasks.output import HandlerOutput
 from milepost.tasks.registry import registry
 from milepost_worker.execution.bridges import bridge
 from milepost_worker.execution.inline import encode_result
@@ -42,6 +44,11 @@ _MIB: Final = 2**20
 _LAST_WORDS: Final = 16 * _MIB
 """Bytes beyond the memory limit that are kept for saying that it was reached."""
 _LEAST_ROOM: Final = 4 * _MIB
+ROUND_S: Final = 0.1
+"""Between two looks at what was held back: progress, lines that were left out."""
+OUTPUT_EVERY_S: Final = 0.03
+"""Chunks closer together than this go to the worker as one, which waits some more for others to join them."""
+EMITTING_S: Final = 1.0
 
 
 class _Worker:
@@ -51,6 +58,9 @@ class _Worker:
         self._connection = connection
         self._lock = threading.RLock()
         self._sending = False
+        self.output = HandlerOutput(self._emitted)
+        self._emitted_at = 0.0
+        self._output_at = 0.0
 
     def send(self, data: bytes) -> bool:
         """Send a frame; False if this thread is in the middle of another one, as one that handles a signal may be."""
@@ -68,17 +78,40 @@ class _Worker:
 
     def progress(self, done: Any, total: Any, unit: Any, message: Any, /) -> None:
         """Send an update."""
+        self.send_output()
         self.send(_progress(done, total, unit, message))
 
     def log(self, line: LogLine, /) -> None:
         """Send a line of the handler."""
-        if not self.send(json_frame(Kind.LOG, tuple(line))):
+        self.send_output()
+        if not self.send(json_frame(Kind.LOG, (*line, isinstance(line, LibraryLine)))):
             raise BlockingIOError
 
     def left_out(self, log: HandlerLog) -> None:
         """Tell how many lines were left out since this was told last."""
         if lines := log.take_left_out():
             self.send(json_frame(Kind.LEFT_OUT, lines))
+
+    def _emitted(self) -> None:
+        self._emitted_at = now = time.monotonic()
+        if now >= self._output_at:
+            self.send_output()
+
+    def send_output(self, *, final: bool = False) -> None:
+        """Send what was emitted and not sent yet."""
+        if not self.output.pending and not final:
+            return
+        with self._lock:  # pieces of two threads keep their order
+            if self._sending:
+                return  # the next round sends it
+            self._output_at = time.monotonic() + OUTPUT_EVERY_S
+            for piece in self.output.take(final=final):
+                self.send(json_frame(Kind.OUTPUT, tuple(piece)))
+
+    @property
+    def round_s(self) -> float:
+        """How long what was held back may wait: less while the handler emits."""
+        return OUTPUT_EVERY_S if time.monotonic() - self._emitted_at < EMITTING_S else ROUND_S
 
     def receive(self) -> tuple[int, bytes] | None:
         """Return kind and body of the next frame; None when the worker is gone."""
@@ -119,8 +152,6 @@ def serve(connection: socket.socket, faults: int) -> None:
         worker.send(_as_frame(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
         return
     log = HandlerLog(worker.log)
-    # In what the handler forks in turn nobody can tell whose turn it is to use the connection.
-    os.register_at_fork(after_in_child=partial(log.forked, _print))
     bridge(log, job["log_level"])
     context = Context(
         id=UUID(job["id"]),
@@ -134,12 +165,16 @@ def serve(connection: socket.socket, faults: int) -> None:
         epoch=job["epoch"],
         _sink=worker.progress,
         _log=log,
+        _output=worker.output.add,
     )
+    # In what the handler forks in turn nobody can tell whose turn it is to use the connection.
+    os.register_at_fork(after_in_child=partial(_apart, context, log))
     stop: list[Callable[[], object]] = []
     # Before the limit: a thread's stack counts against it.
     threading.Thread(target=_listen, args=(worker, context, log, stop), daemon=True).start()
     outcome = _limit(definition) or _run(definition, context, job["payload"], stop)
     context.flush(final=True)
+    worker.send_output(final=True)
     worker.left_out(log)
     worker.send(_as_frame(outcome))
     for stream in (sys.stdout, sys.stderr):
@@ -155,6 +190,15 @@ def _prepare(faults: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _apart(context: Context, log: HandlerLog) -> None:
+    log.forked(_print)
+    context.emit_to(_print_chunk)
+
+
+def _print_chunk(_channel: str, chunk: str, /) -> None:
+    os.write(1, chunk.encode("utf-8", "replace"))
 
 
 def _print(line: LogLine, /) -> None:
@@ -235,8 +279,9 @@ def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Calla
         # With the memory at its limit anything may fail here; the next round may have more.
         with suppress(MemoryError):
             try:
-                if not worker.waits(SENT_EVERY_S):
+                if not worker.waits(worker.round_s):
                     context.flush()
+                    worker.send_output()
                     worker.left_out(log)
                     continue
                 received = worker.receive()

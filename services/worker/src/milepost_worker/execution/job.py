@@ -14,11 +14,16 @@ Progress = Callable[[Any, Any, Any, Any], None]
 """Takes what a handler said of its progress: done, total, unit, message."""
 
 
+Output = Callable[[str, str, int], None]
+"""Takes a piece of output: channel, chunk, how many characters before it are missing."""
+
+
 class Tells(NamedTuple):
     """Where goes what a handler in a process says while it runs."""
 
     progress: Progress
     log: HandlerLog
+    output: Output
 
 
 class Job(Protocol):

@@ -80,8 +80,11 @@ class ProcessJob:
             self._tells.progress(done, total, unit, message)
         elif kind is Kind.LOG:
             # Bounded once more, also in number: what was cut and counted over there is what the handler left alone.
-            level, said, fields = orjson.loads(body)
-            self._tells.log.add(level, said, dict(fields))
+            level, said, fields, library = orjson.loads(body)
+            self._tells.log.add(level, said, dict(fields), library=library is True)
+        elif kind is Kind.OUTPUT:
+            channel, chunk, missing = orjson.loads(body)
+            self._tells.output(str(channel), str(chunk), max(0, int(missing)))
         elif kind is Kind.LEFT_OUT:
             self._tells.log.leave_out(max(0, int(orjson.loads(body))))
         elif self._said is not None:

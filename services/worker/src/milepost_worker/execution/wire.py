@@ -78,9 +78,11 @@ class Kind(IntEnum):
     RESULT = 4
     FAILED = 5
     LOG = 6
-    """A line of the handler: level, message, fields."""
+    """A line of the handler: level, message, fields, whether it is a library's."""
     LEFT_OUT = 7
     """How many lines more the child left out."""
+    OUTPUT = 8
+    """A piece of output: channel, chunk, how many characters before it are missing."""
 
 
 BOUNDS: Final = {
@@ -89,6 +91,7 @@ BOUNDS: Final = {
     Kind.FAILED: 256 * 1024,
     Kind.LOG: 64 * 1024,
     Kind.LEFT_OUT: 32,
+    Kind.OUTPUT: 16 * 1024,
 }
 """Most bytes a child may send as one frame of a kind; what is not here it may not send."""
 
