@@ -2,19 +2,23 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import pytest
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from milepost.domain.feed_filter import Filter
+from milepost.domain.grant import Grant
 from milepost.live import Snapshots
 from milepost.runtime.settings import Settings
+from milepost.runtime.tokens import Tokens
 from milepost_notifier import stream
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Session
-from tests.integration.notifier.acting import KEY, Living, Postgres
+from tests.integration.notifier.acting import KEY, TENANT, Living, Postgres
 from tests.integration.notifier.reading import AUTHORIZED, Http, http_of
 from tests.integration.notifier.test_watching import until
 
@@ -355,3 +359,107 @@ async def test_a_connection_that_never_says_what_it_wants_is_closed(
         async with asyncio.timeout(20):
             assert not await line.read()
         writer.close()
+
+
+async def test_the_last_lines_come_with_the_snapshot(http: Http, snapshots: Snapshots) -> None:
+    task = Living()
+    await snapshots.apply([task.queued(), task.started(), *(task.log(str(n)) for n in range(5))])
+    async with http.get(events_of(task, "?tail=2")) as reader:
+        event = await reader.next()
+        assert event is not None
+        assert [each["data"]["line"] for each in event.frame["tail"]] == ["3", "4"]
+    for odd in ("", "x", "-1", "257", "1.0", "+1", "\u0661", "0x1"):
+        async with http.session.get(events_of(task), params={"tail": odd}, headers=AUTHORIZED) as response:
+            assert response.status == 400
+
+
+async def test_a_feed_tells_what_happens_to_the_tasks_asked_for(http: Http, snapshots: Snapshots) -> None:
+    parent = Living(type="a")
+    child = Living(parent_id=str(parent.id), root_id=str(parent.id), labels={"team": "x=y", "n": "1"})
+    last = Living(labels={"team": "x=y", "n": "1"})
+    queries = ["", "?type=t", "?label=team%3Dx%3Dy&label=n%3D1", f"?parent={parent.id}", f"?root={parent.id}&queue=q"]
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(http.get(f"/v1/events{query}")) for query in queries]
+        for reader in readers:
+            event = await reader.next()
+            assert event is not None
+            assert (event.kind, event.id, event.frame) == ("live", "live", {"t": "live", "id": 0})
+        await snapshots.apply([parent.queued(), child.queued(), child.started(), child.log("x"), child.succeeded()])
+        await snapshots.apply([last.queued(), parent.started()])
+        found = []
+        for reader, until_task in zip(readers, (parent, last, last, child, parent), strict=True):
+            seen: list[str] = []
+            while seen[-1:] != [str(until_task.id)] or (reader in readers[:1] and seen.count(str(parent.id)) < 2):
+                event = await reader.next()
+                assert event is not None
+                assert (event.kind, event.id) == ("changes", None)
+                seen += [change["task"] for change in event.frame["changes"]]
+            found.append(set(seen))
+    p, c, x = str(parent.id), str(child.id), str(last.id)
+    assert found == [{p, c, x}, {c, x}, {c, x}, {c}, {p, c}]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["tipe=t", "type=", "type=a&type=b", "type=a%0Ab", "label=x", "label=a%3D1&label=a%3D2", "label=%3D1", "parent=x",
+     "root=1", "labels=a%3D1", "state=queued", "last_event_id=1:0", "last_event_id=", "token=x", "tail=1"],
+)  # fmt: skip
+async def test_a_feed_of_what_cannot_be_is_refused(http: Http, query: str) -> None:
+    assert await http.status(f"/v1/events?{query}", **AUTHORIZED) == 400
+
+
+async def test_who_comes_back_to_a_feed_is_told_that_it_is_live_again(
+    settings: Settings, redis: Redis, postgres: Postgres
+) -> None:
+    async with http_of(settings, redis, postgres, connections_max=1) as http:
+        async with http.get("/v1/events", Last_Event_ID="live") as reader:
+            event = await reader.next()
+            assert event is not None
+            assert event.kind == "live"
+            assert await http.status("/v1/events", **AUTHORIZED) == 503
+            async with http.get("/v1/events", Last_Event_ID="live") as back:
+                assert await back.rest() == ["bye"]
+        assert await http.status("/v1/events") == 401
+
+
+async def test_a_watch_token_opens_what_it_covers_and_nothing_else(
+    http: Http, settings: Settings, snapshots: Snapshots
+) -> None:
+    mine, other = Living(labels={"customer": "42"}), Living()
+    await snapshots.apply([mine.queued(), other.queued()])
+    tokens = Tokens.of(settings)
+    feed = Grant(feed=True, filter=Filter(type="t"))
+    rows: list[tuple[Grant, str, int]] = [
+        (Grant(task=mine.id), events_of(mine), 200),
+        (Grant(task=mine.id), events_of(other), 403),
+        (Grant(task=mine.id), events_of(str(uuid7())), 403),
+        (Grant(task=mine.id), "/v1/events", 403),
+        (Grant(label=("customer", "42")), events_of(mine), 200),
+        (Grant(label=("customer", "42")), events_of(other), 403),
+        (Grant(label=("customer", "42")), "/v1/events", 200),
+        (Grant(label=("customer", "42")), "/v1/events?label=customer%3D43", 403),
+        (feed, "/v1/events", 200),
+        (feed, "/v1/events?type=u", 403),
+        (feed, events_of(mine), 403),
+    ]
+    for grant, path, status in rows:
+        token, _ = tokens.sign(TENANT, grant, 60)
+        assert await http.status(path, Authorization=f"Bearer {token}") == status, (grant, path)
+    old, _ = tokens.sign(TENANT, Grant(task=mine.id), 60, now=time.time() - 61)
+    foreign, _ = tokens.sign("other", Grant(task=mine.id), 60)
+    forged, _ = Tokens([b"x" * 32]).sign(TENANT, Grant(task=mine.id), 60)
+    for token, status in ((old, 401), (forged, 401), (foreign, 404)):
+        assert await http.status(events_of(mine), Authorization=f"Bearer {token}") == status
+
+
+async def test_a_token_that_runs_out_ends_the_stream_and_says_so(
+    http: Http, settings: Settings, snapshots: Snapshots
+) -> None:
+    task = Living()
+    await snapshots.apply([task.queued()])
+    token, _ = Tokens.of(settings).sign(TENANT, Grant(task=task.id), 2)
+    async with http.get(events_of(task), Authorization=f"Bearer {token}") as reader:
+        *told, last = await reader.rest()
+        assert (sorted(told), last) == (["refresh", "snap"], "close")
+        assert reader.events[-1].frame == {"t": "close", "code": 4003, "reason": "token expired"}
+        assert reader.last_id == "0:0"

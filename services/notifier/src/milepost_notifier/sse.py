@@ -14,6 +14,10 @@ HEARTBEAT: Final = b":\n\n"
 _HEAD: Final = re.compile(rb'\{"t":"(\w+)"(?:,"id":\d+,"at":\[(\d+),(\d+)\])?')
 _SILENT: Final = frozenset({"welcome", "ping", "pong"})
 """What only a WebSocket needs."""
+_BESIDE: Final = _SILENT | {"refresh"}
+"""What says nothing of what was asked for."""
+LIVE_ID: Final = "live"
+"""A feed has no positions; this only says that the client was here before."""
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 """JSON may have line breaks between its words, where a space says the same; here they would end the data."""
 
@@ -32,13 +36,15 @@ def text_of(entry: Entry, task: UUID | None, *, over: bool) -> bytes:
     if at is not None and entry.sub is not None and entry.sub.task == task:
         last = over and kind != "end" and at == entry.sub.position
         name = b"" if last else b"id: %d:%d\n" % at
+    elif kind == "live":
+        name = b"id: %b\n" % LIVE_ID.encode()
     wait = retry(orjson.loads(frame)["after"]) if kind == "bye" else b""
     return b"%b%bevent: %b\ndata: %b\n\n" % (wait, name, kind.encode(), frame.translate(_BREAKS))
 
 
 def only_end(entries: Iterable[Entry], since: Position) -> bool:
     """Return whether there is nothing to say but the end, and the client comes back from there."""
-    told = [(kind, at) for kind, at in map(_told, entries) if kind not in _SILENT]
+    told = [(kind, at) for kind, at in map(_told, entries) if kind not in _BESIDE]
     return told == [("end", since)]
 
 

@@ -31,7 +31,6 @@ FIRST_RETRY_MS: Final = (500, 2500)
 HEADERS: Final = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store", "X-Accel-Buffering": "no"}
 _CHUNK: Final = 32 * 1024
 _REFUSED: Final = {
-    CloseCode.BAD_TOKEN.code: ProblemType.UNAUTHENTICATED,
     CloseCode.TOKEN_EXPIRED.code: ProblemType.UNAUTHENTICATED,
     CloseCode.FORBIDDEN.code: ProblemType.FORBIDDEN,
     CloseCode.OVER_LIMIT.code: ProblemType.TOO_MANY,

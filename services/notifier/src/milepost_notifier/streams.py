@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,9 @@ from milepost_notifier.session import Session
 from milepost_notifier.stream import HEADERS, SUB, Stream
 from milepost_schemas.position import Position
 
-_PARAMETERS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
+_ALWAYS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
+_OF_A_TASK = _ALWAYS | {"tail"}
+_OF_A_FEED = _ALWAYS | {asked.LABEL} | asked.FILTER
 
 
 class Streams:
@@ -34,7 +35,7 @@ class Streams:
         """Return what is served under /v1."""
         app = web.Application(middlewares=[answering], client_max_size=1024)
         app.on_response_prepare.append(self._cors.prepare)
-        for path, handler in (("/tasks/{task:[0-9A-Fa-f-]{36}}/events", self._task),):
+        for path, handler in (("/tasks/{task:[0-9A-Fa-f-]{36}}/events", self._task), ("/events", self._feed)):
             app.router.add_get(path, handler, allow_head=False)
             app.router.add_options(path, self._cors.preflight)
         return app
@@ -42,43 +43,55 @@ class Streams:
     async def _task(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks/{id}/events`: one task until its end."""
         self._cors.check(request)
-        query = asked.query_of(request.rel_url.raw_query_string, _PARAMETERS)
-        since = asked.since_of(request.headers, query)
+        query = asked.query_of(request.rel_url.raw_query_string, _OF_A_TASK)
+        since = asked.since_of(asked.last_id_of(request.headers, query))
+        sub: dict[str, Any] = {"tail": asked.tail_of(query)}
         try:
             task = UUID(request.match_info["task"])
         except ValueError:
             raise web.HTTPNotFound from None
-        sub: dict[str, Any] = {"t": "sub", "id": SUB, "task": str(task)}
         if since is not None:
             sub["from"] = list(since)
-        return await self._follow(request, query, sub, task, since)
+        return await self._follow(request, query, {"task": str(task), **sub}, task, since, back=since is not None)
+
+    async def _feed(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/events`: the feed of all tasks, or of some."""
+        self._cors.check(request)
+        query = asked.query_of(request.rel_url.raw_query_string, _OF_A_FEED, {asked.LABEL})
+        back = asked.been_live(asked.last_id_of(request.headers, query))
+        return await self._follow(request, query, {"feed": "tasks", "filter": asked.filter_of(query)}, back=back)
 
     async def _follow(
         self,
         request: web.Request,
-        query: Mapping[str, str],
-        sub: dict[str, Any],
-        task: UUID | None,
-        since: Position | None,
+        query: asked.Query,
+        what: dict[str, Any],
+        task: UUID | None = None,
+        since: Position | None = None,
+        *,
+        back: bool,
     ) -> web.StreamResponse:
-        """Do for the client what it would do itself on a WebSocket, and write what comes of it."""
+        """Do for the client what it would do itself on a WebSocket, and write what comes of it.
+
+        `what` are members of a `sub` frame; `back`: the client was here before.
+        """
         if self._edge.full:
-            if since is None:
-                raise unavailable("This notifier is full or about to stop.")
-            return _later()
+            if back:
+                return _later()
+            raise unavailable("This notifier is full or about to stop.")
         session = await self._greeted(request.headers, query)
         now = asyncio.get_running_loop().time()
         stream = Stream(request, session, task, since)
         self._edge.enter(stream)
         try:
-            session.receive(orjson.dumps(sub).decode(), now)
+            session.receive(orjson.dumps({"t": "sub", "id": SUB, **what}).decode(), now)
             self._edge.serve(stream)
             return await stream.run()
         finally:
             self._edge.leave(stream)
             stream.over()
 
-    async def _greeted(self, headers: asked.Headers, query: Mapping[str, str]) -> Session:
+    async def _greeted(self, headers: asked.Headers, query: asked.Query) -> Session:
         """Return the session of a client that came with a ticket or a key. Raises Refusal without a good one."""
         loop = asyncio.get_running_loop()
         session = self._edge.session(loop.time(), pings=False)
