@@ -58,8 +58,15 @@ class Settings(BaseSettings):
     notifier_http_port: int = Field(default=8002, ge=0, le=65535, description="Server-sent events, livez, readyz.")
     url: str = Field(default="http://127.0.0.1:8000", description="Where clients reach the api.")
     stream_url: str = Field(default="ws://127.0.0.1:8001/v1/stream", description="Where clients reach the notifier.")
+    events_url: str = Field(
+        default="http://127.0.0.1:8002", description="Where clients reach the notifier's server-sent events."
+    )
     allowed_origins: Words = Field(
         default_factory=list, description="Origins of pages that may open a stream or call the api; exact."
+    )
+
+    pages: Annotated[list[Path], NoDecode, BeforeValidator(_split)] = Field(
+        default_factory=list, description="Folders of pages that the api shows at /try/, for development."
     )
 
     api_key: SecretStr | None = Field(default=None, description="The one key of this installation (tenant default).")

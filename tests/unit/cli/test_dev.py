@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from milepost.cli.dev.plan import DRAIN_S, Plan, choose_tasks, make_plan, write_environment
+from milepost.cli.dev.plan import DRAIN_S, PAGES, Plan, choose_tasks, make_plan, write_environment
 from milepost.cli.dev.reload import changed, places_of, stamps_of
 from milepost.cli.dev.serving import command_here
 from milepost.client.address import running_environment
@@ -73,6 +73,17 @@ def test_what_a_shell_sources_is_what_the_client_reads() -> None:
     assert running_environment(home) == variables
     script = f". {shlex.quote(str(file.absolute()))} && printf '%s' \"$MILEPOST_ODD\""
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == "a b'c\"$d"
+
+
+def test_the_page_to_try_things_with_is_served_where_it_stands_in_the_folder() -> None:
+    assert plan().page_url is None
+    for place in PAGES:
+        Path(place).mkdir(parents=True)
+    chosen = plan()
+    assert chosen.page_url == f"{chosen.url}/try/#key={chosen.key}"
+    environment = chosen.service_environment(SERVERS, given={})
+    assert environment["MILEPOST_PAGES"].split(",") == [str(Path(place).absolute()) for place in PAGES]
+    assert chosen.url in environment["MILEPOST_ALLOWED_ORIGINS"].split(",")
 
 
 def test_services_speak_to_our_servers_whatever_the_environment_says() -> None:

@@ -38,6 +38,7 @@ from milepost_api.routes import (
     dead_letters,
     documentation,
     health,
+    pages,
     retry,
     submit,
     tasks,
@@ -103,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.verbose = settings.log_level == "debug"
     setattr(app, "openapi", lambda: describe(app))  # noqa: B010 - the documented way, which a type checker refuses
-    for room in _ROOMS:
+    for room in (*_ROOMS, pages) if settings.pages else _ROOMS:
         room.room(app.router)
     app.direct = {
         (method, route.path): route.app

@@ -16,6 +16,7 @@ from milepost.runtime.settings import Settings
 
 BUILT_IN: Final = "milepost.demo"
 EXAMPLE: Final = "examples.repository_analysis"
+PAGES: Final = ("examples/browser", "clients/browser/dist")
 DRAIN_S: Final = 2.0
 """How long workers wait for tasks when they are stopped or reloaded, unless MILEPOST_DRAIN says otherwise."""
 
@@ -39,6 +40,8 @@ class Plan:
     notifiers: tuple[NotifierPorts, ...]
     key: str
     drain: float
+    pages: tuple[Path, ...] = ()
+    """Folders of what the api shows at /try/."""
 
     @property
     def url(self) -> str:
@@ -50,12 +53,23 @@ class Plan:
         """The first notifier's address."""
         return f"ws://{LOOPBACK}:{self.notifiers[0].stream}/v1/stream"
 
+    @property
+    def events_url(self) -> str:
+        """The first notifier's address for server-sent events."""
+        return f"http://{LOOPBACK}:{self.notifiers[0].http}"
+
+    @property
+    def page_url(self) -> str | None:
+        """The page to try things with; None where there is none. What is behind the # stays in the browser."""
+        return f"{self.url}/try/#key={self.key}" if self.pages else None
+
     def environment(self, servers: Mapping[str, str]) -> dict[str, str]:
         """Return what `run/env` holds; `servers` are the addresses of Kafka, Postgres and Redis."""
         return {
             **servers,
             "MILEPOST_URL": self.url,
             "MILEPOST_STREAM_URL": self.stream_url,
+            "MILEPOST_EVENTS_URL": self.events_url,
             "MILEPOST_API_KEY": self.key,
             "MILEPOST_API_PORT": str(self.api_port),
             "MILEPOST_NOTIFIER_PORT": str(self.notifiers[0].stream),
@@ -73,6 +87,7 @@ class Plan:
             **self.environment(servers),
             "MILEPOST_DRAIN": f"{self.drain:g}",
             "MILEPOST_HOST": LOOPBACK,
+            "MILEPOST_PAGES": ",".join(map(str, self.pages)),
             # The servers here speak plainly, whatever the settings for others in .env say.
             "MILEPOST_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
             "MILEPOST_KAFKA_REPLICATION": "1",
@@ -93,6 +108,7 @@ def make_plan(settings: Settings, *, tasks: str | None, workers: int, notifiers:
             NotifierPorts(ports[f"notifier-{index}"], ports[f"notifier-{index}-http"]) for index in range(notifiers)
         ),
         key=ensure_key(home, settings),
+        pages=choose_pages(Path.cwd()),
         drain=settings.drain if "drain" in settings.model_fields_set else DRAIN_S,
     )
 
@@ -101,6 +117,12 @@ def choose_tasks(folder: Path, more: Iterable[str]) -> tuple[str, ...]:
     """Return the modules with tasks: the built-in ones, the example if it stands in the folder, and `more`."""
     example = (folder / Path(*EXAMPLE.split(".")) / "__init__.py").is_file()
     return tuple(dict.fromkeys([BUILT_IN, *([EXAMPLE] if example else []), *more]))
+
+
+def choose_pages(folder: Path) -> tuple[Path, ...]:
+    """Return the folders of the page to try things with, if it stands in the folder; empty without it."""
+    places = tuple(folder / place for place in PAGES)
+    return places if all(place.is_dir() for place in places) else ()
 
 
 def ensure_key(home: Path, settings: Settings) -> str:

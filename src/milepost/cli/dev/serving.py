@@ -31,6 +31,8 @@ async def serve_dev(stand: Stand, narrator: Narrator) -> Exit:
     home = shown(plan.home)
     narrator.say(f"api         {plan.url}  (description: {plan.url}/v1/docs)")
     narrator.say(f"stream      {plan.stream_url}")
+    if plan.page_url:
+        narrator.say(f"in a page   {plan.page_url}")
     narrator.say(f"tasks       {', '.join(plan.tasks)}")
     if watched:
         narrator.say(f"reloading   {', '.join(shown(place) for place in watched)}")
