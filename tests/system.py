@@ -58,6 +58,7 @@ class System:
             "MILEPOST_API_PORT": str(ports[0]),
             "MILEPOST_URL": self.url,
             "MILEPOST_STREAM_URL": self.streams[0] if self.streams else "ws://127.0.0.1:9/none",
+            "MILEPOST_ALLOWED_ORIGINS": self.url,
             "MILEPOST_TASKS": tasks,
             "MILEPOST_HOME": str(settings.home),
             "MILEPOST_LOG_FORMAT": "json",

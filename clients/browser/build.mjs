@@ -12,7 +12,7 @@ import { build } from "esbuild";
 const MOST_BYTES = 6 * 1024;
 /** Members that modules share with each other only: not on the wire, not of the platform, not for pages. */
 const INTERNAL =
-  /^(askedAt|folds|heardAt|isAway|isOver|nudge|opened|outbox|polled|polls|resume|retryAt|sent|subscriptions)$/;
+  /^(askedAt|calm|folds|heardAt|isAway|isOver|lost|nudge|opened|outbox|pause|phase|polled|polls|refuse|request|resume|retryAt|sent|snapshot|stale|subscriptions|tick)$/;
 const here = dirname(fileURLToPath(import.meta.url));
 
 async function script() {

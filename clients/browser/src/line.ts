@@ -16,7 +16,7 @@ export class Line implements Means {
   readonly #events: string | null;
   readonly api: string | null;
   readonly #onStatus: ((status: Status) => void) | undefined;
-  readonly #session = new Session();
+  readonly #session: Session;
   readonly #falls = new Map<Subscription, AbortController>();
   readonly #closed = new AbortController();
   #known: string | undefined;
@@ -29,6 +29,7 @@ export class Line implements Means {
   constructor({ url, stream, events, api, token, onStatus }: Options) {
     const base = (url ?? location.origin).replace(/\/$/, "");
     this.#token = token;
+    this.#session = new Session(typeof token === "function");
     this.#onStatus = onStatus;
     this.#stream = stream ?? `${base.replace(/^http/, "ws")}/v1/stream`;
     this.#events = events === undefined ? base : events;

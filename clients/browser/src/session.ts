@@ -9,6 +9,7 @@ export type ClientFrame =
   | { t: "ping" }
   | { t: "pong" };
 
+const EXPIRED = 4003;
 /** From connecting to welcome. */
 const OPEN_MS = 10_000;
 /** After so much silence the server is asked, and after so much more the line is dead; sooner if it pings more often. */
@@ -65,7 +66,11 @@ export class Session {
 
   readonly #random: () => number;
 
-  constructor(random: () => number = Math.random) {
+  readonly #renews: boolean;
+
+  /** `renews`: whether there will be another token when one runs out. */
+  constructor(renews = true, random: () => number = Math.random) {
+    this.#renews = renews;
     this.#random = random;
   }
 
@@ -123,7 +128,7 @@ export class Session {
   /** The socket is closed. */
   closed(code: number, reason: string, now: number): void {
     const why = reason || CLOSE_CODES[code] || "no reason given";
-    if (reconnects(code)) this.lost(`closed with ${code}: ${why}`, now);
+    if (reconnects(code) && (this.#renews || code !== EXPIRED)) this.lost(`closed with ${code}: ${why}`, now);
     else this.#stop(new Refused(code, `The notifier closed the stream for good (${code}: ${why}).`));
   }
 
@@ -190,6 +195,7 @@ export class Session {
   }
 
   #welcome(ping: number, now: number): void {
+    if (this.phase === "up") return; // the answer to a hello with another token
     this.phase = "up";
     this.#phaseAt = now;
     this.#ping = ping * 1000;

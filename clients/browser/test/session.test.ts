@@ -29,7 +29,7 @@ function sent(session: Session): string[] {
 }
 
 function up(now = 0): { session: Session; watch: Watched } {
-  const session = new Session(() => 1);
+  const session = new Session(true, () => 1);
   const watch = new Watched();
   session.add(watch, now);
   assert.equal(session.phase, "opening");
@@ -255,7 +255,7 @@ test("a connection without a welcome is given up", () => {
 });
 
 test("other ways are tried after two seconds without a connection, until there is one", () => {
-  const session = new Session(() => 1);
+  const session = new Session(true, () => 1);
   session.add(new Watched(), 1_000);
   assert.equal(session.isAway(2_999), false);
   session.closed(1006, "", 1_100);
@@ -274,6 +274,24 @@ test("a token that runs out is asked for, and told in another hello", () => {
   session.hello("NEW");
   assert.equal(session.stale, false);
   assert.deepEqual(session.outbox, [{ t: "hello", token: "NEW" }]);
+});
+
+test("the welcome to another token changes nothing", () => {
+  const { session } = up();
+  session.take(snap([1, 1]), 0);
+  session.take({ ...WELCOME, expires: 900 }, 10_000);
+  assert.deepEqual(sent(session), []);
+});
+
+test("a page with one token ends when that runs out, and one that can get others comes back", () => {
+  const { session } = up();
+  session.closed(4003, "token expired", 0);
+  assert.equal(session.phase, "waiting");
+  const single = new Session(false);
+  const watch = new Watched();
+  single.add(watch, 0);
+  single.closed(4003, "token expired", 0);
+  assert.equal(watch.errors[0]?.code, 4003);
 });
 
 test("a lagging line says so until it is lost", () => {
