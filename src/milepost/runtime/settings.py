@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,6 +80,20 @@ class Settings(BaseSettings):
         default_factory=list, description="Secrets of before, whose tokens are still accepted; with commas."
     )
 
+    max_connections: int = Field(default=10_000, ge=1, description="Stream clients of one notifier.")
+    max_connections_per_address: int | None = Field(
+        default=None, ge=1, description="Of one address; unset: 1,000, and any number from this machine."
+    )
+    max_connections_per_tenant: int = Field(default=10_000, ge=1, description="Of one tenant.")
+    max_pending_hellos: int = Field(
+        default=2_500, ge=1, description="Clients that have not said who they are; beyond that the oldest is cut off."
+    )
+    max_frames_per_second: float = Field(
+        default=100.0, gt=0, description="Frames a stream client may send, after a burst that fits max_subscriptions."
+    )
+    trusted_proxies: Words = Field(
+        default_factory=list, description="Addresses or networks whose X-Forwarded-For counts; with commas."
+    )
     max_subscriptions: int = Field(default=1_000, ge=1, description="Tasks one stream connection may watch at once.")
 
     tasks: Words = Field(default_factory=list, description="Modules with tasks, for workers.")
@@ -103,6 +118,13 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, given: list[str]) -> list[str]:
+        for network in given:
+            ip_network(network, strict=False)
+        return given
 
     @field_validator("token_secret", "token_secrets_old")
     @classmethod

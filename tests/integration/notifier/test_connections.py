@@ -130,7 +130,8 @@ async def test_wrong_paths_tokens_in_the_url_and_other_subprotocols_are_refused(
 
 
 async def test_one_connection_too_many_is_refused(settings: Settings, redis: Redis, postgres: Postgres) -> None:
-    async with edge_of(settings, redis, postgres, connections_max=1) as edge, watcher_of(edge):
+    full = settings.model_copy(update={"max_connections": 1})
+    async with edge_of(full, redis, postgres) as edge, watcher_of(edge):
         assert await _status(edge) == 503
 
 

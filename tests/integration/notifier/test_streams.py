@@ -165,7 +165,10 @@ async def test_a_refused_request_says_when_to_come_again(
 ) -> None:
     task = Living()
     await snapshots.apply([task.queued()])
-    async with http_of(settings, redis, postgres, connections_max=1) as http, http.get(events_of(task)) as reader:
+    async with (
+        http_of(settings.model_copy(update={"max_connections": 1}), redis, postgres) as http,
+        http.get(events_of(task)) as reader,
+    ):
         await reader.at(0, 0)
         async with http.session.get(events_of(task), headers=AUTHORIZED) as response:
             assert response.status == 503
@@ -411,7 +414,7 @@ async def test_a_feed_of_what_cannot_be_is_refused(http: Http, query: str) -> No
 async def test_who_comes_back_to_a_feed_is_told_that_it_is_live_again(
     settings: Settings, redis: Redis, postgres: Postgres
 ) -> None:
-    async with http_of(settings, redis, postgres, connections_max=1) as http:
+    async with http_of(settings.model_copy(update={"max_connections": 1}), redis, postgres) as http:
         async with http.get("/v1/events", Last_Event_ID="live") as reader:
             event = await reader.next()
             assert event is not None

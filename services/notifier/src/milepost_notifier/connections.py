@@ -3,14 +3,18 @@
 import asyncio
 import re
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import MultipleValuesError
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 
 from milepost.runtime.auth import Principal
+from milepost_notifier.admission import Admission, Visit
+from milepost_notifier.budget import Budget
+from milepost_notifier.limits import Limits
 from milepost_notifier.session import Session
 from milepost_schemas.frames import SUBPROTOCOL
 
@@ -31,9 +35,58 @@ class Connection(ServerConnection):
     """
 
     session: Session | None = None
+    flooded = False
+    """The client sent more than it may; nothing it sends is looked at any more."""
     closing: asyncio.Future[None] | None = None
     principal: Principal | None = None
     """Who came with a ticket, which needs no hello."""
+
+    def __init__(self, *arguments: Any, admission: Admission, limits: Limits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.visit = Visit(admission)
+        self._limits = limits
+        self._budget = Budget(limits.frames, limits.burst, self.loop.time())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the client from its first byte."""
+        super().connection_made(transport)
+        self.visit.waits(self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no longer."""
+        self.visit.over()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, unless there were too many."""
+        if not self.flooded:
+            super().data_received(data)
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame, if it is not one too many: control frames, and parts of a message that is never whole, too."""
+        if isinstance(event, Frame) and (detail := self._too_many(event)) is not None:
+            self._cut_off(detail)
+        else:
+            super().process_event(event)
+
+    def _too_many(self, frame: Frame) -> str | None:
+        """Return of what there are too many with this frame; None if it is all right."""
+        if self.flooded:
+            return None
+        if not self._budget.take(self.loop.time()):
+            return f"more than {self._limits.frames:g} frames a second"
+        # Pongs are written at once, also for a client that reads none of them.
+        if frame.opcode is Opcode.PING and self.transport.get_write_buffer_size() > self._limits.soft:
+            return "pings whose pongs are not read"
+        return None
+
+    def _cut_off(self, detail: str) -> None:
+        self.flooded = True
+        if self.session is None:
+            self.transport.abort()
+        else:
+            self.session.over_limit(detail)
+            self.write_out()
 
     def resume_writing(self) -> None:
         """Go on with what waits."""
@@ -99,6 +152,13 @@ def ticket_in(request: Request) -> str | None:
 def bad_ticket(connection: ServerConnection) -> Response:
     """Return the answer to a ticket that lets nobody in."""
     return connection.respond(HTTPStatus.UNAUTHORIZED, BAD_TICKET + "\n")
+
+
+def too_many(connection: ServerConnection, detail: str) -> Response:
+    """Return the answer to a client whose address has too many connections."""
+    response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{detail} Close some first.\n")
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 def over_limit(connection: ServerConnection, seconds: int) -> Response:

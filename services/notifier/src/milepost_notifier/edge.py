@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,7 +25,8 @@ from milepost.live.wire import parse
 from milepost.runtime.auth import Authenticator, Principal, watcher
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost_notifier.connections import Connection, bad_ticket, over_limit, refusal, ticket_in
+from milepost_notifier.admission import Admission
+from milepost_notifier.connections import Connection, bad_ticket, over_limit, refusal, ticket_in, too_many
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.limits import Limits
 from milepost_notifier.peer import Peer
@@ -38,7 +40,6 @@ log = get_logger("milepost.notifier.edge")
 AUDIT_S: Final = 30.0
 TICK_S: Final = 0.5
 FRAME_MAX: Final = 16 * 1024
-CONNECTIONS_MAX: Final = 10_000
 WRITE_AT: Final = 32 * 1024
 """Events of one wake-up go out together, unless they are more than this: a burst alone makes nobody slow."""
 GOODBYES_A_SECOND: Final = 200
@@ -74,13 +75,12 @@ class Edge:
         limits: Limits | None = None,
         audit_every: float = AUDIT_S,
         tick_every: float = TICK_S,
-        connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         self._settings = settings
-        self._limits = limits or Limits(subs=settings.max_subscriptions)
+        self._limits = limits or Limits(subs=settings.max_subscriptions, frames=settings.max_frames_per_second)
         self._audit_every = audit_every
         self._tick_every = tick_every
-        self._connections_max = connections_max
+        self.admission = Admission(settings)
         self._origins = frozenset(settings.allowed_origins)
         authenticator = Authenticator(settings)
         self._authenticate = authenticator.principal
@@ -104,7 +104,7 @@ class Edge:
     @property
     def full(self) -> bool:
         """Whether nobody else is let in, now or because this process is about to stop."""
-        return self._draining or len(self._connections) >= self._connections_max
+        return self._draining or len(self._connections) >= self._settings.max_connections
 
     def loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]]], ...]:
         """Return what has to be kept running."""
@@ -124,7 +124,9 @@ class Edge:
             self._client,
             self._settings.host,
             self._settings.notifier_port,
-            create_connection=Connection,
+            create_connection=cast(
+                "type[ServerConnection]", partial(Connection, admission=self.admission, limits=self._limits)
+            ),
             process_request=self._request,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
@@ -159,6 +161,10 @@ class Edge:
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
+        peer = connection.remote_address
+        detail = connection.visit.come(peer[0] if peer else None, request.headers.get_all("X-Forwarded-For"))
+        if detail is not None:
+            return too_many(connection, detail)
         if self.full:
             return over_limit(connection, 2)
         refused = refusal(connection, request, self._origins)
@@ -183,10 +189,13 @@ class Edge:
         self.enter(connection)
         if connection.principal is not None:
             session.let_in(connection.principal, loop.time())
+            self.count(connection, session)
             self.serve(connection)
         try:
             async for message in connection:
                 session.receive(message, loop.time())
+                if connection.visit.tenant is None:
+                    self.count(connection, session)
                 self.serve(connection)
         except ConnectionClosed:
             pass
@@ -212,6 +221,14 @@ class Edge:
             session.lost()
             self._carry_out(peer, session)
             peer.session = None
+
+    def count(self, peer: Peer, session: Session) -> None:
+        """Count a client among those of its tenant once it is known, and close on it if it is one too many."""
+        if session.principal is None:
+            return
+        detail = peer.visit.known(session.principal.tenant)
+        if detail is not None:
+            session.over_limit(detail)
 
     def _answered(self, who: Asker) -> None:
         self.serve(cast("Peer", who))  # nobody else asks

@@ -13,6 +13,8 @@ class Limits:
     """The server asks this often, and waits as long for the answer."""
     subs: int = 1_000
     """Subscriptions of one connection."""
+    frames: float = 100.0
+    """Frames a second a client may send, parts of messages and control frames included."""
     soft: int = 256 * 1024
     """More than this waiting to be sent: snapshots instead of events."""
     tail: int = 128 * 1024
@@ -26,3 +28,8 @@ class Limits:
     """Snapshots in place of events come no more often than this."""
     buffer: int = 256 * 1024
     """Events kept for one subscription while its snapshot is read."""
+
+    @property
+    def burst(self) -> int:
+        """Frames a client may send at once: to leave and take all its subscriptions, and some more."""
+        return 2 * self.subs + 200

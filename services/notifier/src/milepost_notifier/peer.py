@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from milepost_notifier.admission import Visit
 from milepost_notifier.session import Session
 
 
@@ -11,6 +12,7 @@ class Peer(Protocol):
 
     session: Session | None
     """None before it began and after it is over."""
+    visit: Visit
 
     @property
     def closing(self) -> asyncio.Future[None] | None:

@@ -324,6 +324,11 @@ class Session:
             self.outbox.put(b'{"t":"bye","after":%d}' % after_ms)
             self._close(CloseCode.DRAINING)
 
+    def over_limit(self, detail: str) -> None:
+        """Close on a client that is one too many, or sends too much."""
+        if self.closing is None:
+            self._close(CloseCode.OVER_LIMIT, detail)
+
     def lost(self) -> None:
         """The connection is gone: nothing more comes in or goes out."""
         self.outbox.clear()

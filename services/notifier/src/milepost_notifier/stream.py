@@ -12,6 +12,7 @@ import orjson
 from aiohttp import HttpVersion11, hdrs, web
 
 from milepost_notifier import sse
+from milepost_notifier.admission import Visit
 from milepost_notifier.outbox import Entry
 from milepost_notifier.refusals import Refusal, unavailable
 from milepost_notifier.session import FORBIDDEN, NOT_FOUND, Session
@@ -45,7 +46,9 @@ class Stream:
     can be coalesced, until `run` finds room again. So frames wake no task; only what is over or stuck does.
     """
 
-    def __init__(self, request: web.Request, session: Session, task: UUID | None, since: Position | None) -> None:
+    def __init__(
+        self, request: web.Request, session: Session, visit: Visit, task: UUID | None, since: Position | None
+    ) -> None:
         """`task` is what the only subscription is to (None: a feed), `since` where the client has got.
 
         Raises ConnectionResetError when the client is gone.
@@ -53,6 +56,7 @@ class Stream:
         if request.transport is None:
             raise ConnectionResetError("the client is gone")
         self.session: Session | None = session
+        self.visit = visit
         self.closing: asyncio.Future[None] | None = None
         self._request = request
         self._transport = request.transport

@@ -11,13 +11,15 @@ from aiohttp import hdrs, web
 from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
 from milepost_notifier import asked, sse
+from milepost_notifier.admission import Visit
 from milepost_notifier.connections import BAD_TICKET
 from milepost_notifier.cors import Cors
 from milepost_notifier.edge import RETURN_WITHIN_MS, Edge
-from milepost_notifier.refusals import answering, unauthenticated, unavailable
+from milepost_notifier.refusals import Refusal, answering, unauthenticated, unavailable
 from milepost_notifier.session import Session
 from milepost_notifier.stream import HEADERS, SUB, Stream
 from milepost_schemas.position import Position
+from milepost_schemas.problem import ProblemType
 
 _ALWAYS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
 _OF_A_TASK = _ALWAYS | {"tail"}
@@ -79,10 +81,20 @@ class Streams:
             if back:
                 return _later()
             raise unavailable("This notifier is full or about to stop.")
-        session = await self._greeted(request.headers, query)
+        visit = Visit(self._edge.admission)
+        detail = visit.come(request.remote, request.headers.getall("X-Forwarded-For", []))
+        if detail is not None:
+            raise Refusal(ProblemType.TOO_MANY, f"{detail} Close some first.", {hdrs.RETRY_AFTER: "5"})
+        try:
+            session = await self._greeted(request.headers, query)
+            return await self._write(Stream(request, session, visit, task, since), session, what)
+        finally:
+            visit.over()
+
+    async def _write(self, stream: Stream, session: Session, what: dict[str, Any]) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()
-        stream = Stream(request, session, task, since)
         self._edge.enter(stream)
+        self._edge.count(stream, session)
         try:
             session.receive(orjson.dumps({"t": "sub", "id": SUB, **what}).decode(), now)
             self._edge.serve(stream)

@@ -1,0 +1,139 @@
+"""Who may connect, and how many at once. Counts: no sockets, no clock."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from milepost.runtime.settings import Settings
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+PER_ADDRESS: Final = 1_000
+"""Connections of one address, unless the setting says otherwise."""
+_V6_HOME: Final = 64
+"""Who has one IPv6 address has all of these."""
+
+
+class Addresses:
+    """Tells clients apart by their addresses, also behind proxies that are trusted to say whom they speak for."""
+
+    def __init__(self, proxies: Iterable[str]) -> None:
+        self._proxies: list[Network] = [ip_network(proxy, strict=False) for proxy in proxies]
+
+    def client(self, peer: str | None, forwarded: Iterable[str]) -> str:
+        """Return the client's address, an IPv6 one as its network; empty where there is none (a Unix socket).
+
+        `forwarded` are the values of X-Forwarded-For in order. Each proxy appends whom it heard from, so they are read
+        from the end, for as long as it was a trusted one that wrote them: what comes before, anybody may have made up.
+        """
+        address = _address(peer or "")
+        for said in reversed([part.strip() for line in forwarded for part in line.split(",")]):
+            if address is None or not self._trusts(address):
+                break
+            before = _address(said)
+            if before is None:
+                break
+            address = before
+        if isinstance(address, IPv6Address):
+            return str(ip_network((address, _V6_HOME), strict=False))
+        return "" if address is None else str(address)
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._proxies if network.version == address.version)
+
+
+class Admission:
+    """What is counted over all clients of this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.addresses = Addresses(settings.trusted_proxies)
+        self.per_address = settings.max_connections_per_address
+        self.per_tenant = settings.max_connections_per_tenant
+        self.most_waiting = settings.max_pending_hellos
+        self.by_address: Counter[str] = Counter()
+        self.by_tenant: Counter[str] = Counter()
+        self.waiting: dict[Visit, Callable[[], object]] = {}
+
+    def allowed(self, address: str) -> float:
+        """Return how many connections an address may have."""
+        if self.per_address is not None:
+            return self.per_address
+        # On this machine stands a proxy that was not named, behind which everybody has one address.
+        local = not address or address == "::/64" or ip_address(address.partition("/")[0]).is_loopback
+        return float("inf") if local else PER_ADDRESS
+
+
+class Visit:
+    """One client from its first byte to its last, as it is counted."""
+
+    __slots__ = ("_address", "_admission", "tenant")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._address: str | None = None
+        self.tenant: str | None = None
+        """None until the client has said who it is."""
+
+    def waits(self, give_up: Callable[[], object]) -> None:
+        """Take that a client is there and has not said who it is. Too many of them: the oldest is given up.
+
+        A client that means it has said so within a round trip or two, so it is others who have waited for long.
+        """
+        waiting = self._admission.waiting
+        waiting[self] = give_up
+        if len(waiting) > self._admission.most_waiting:
+            oldest = next(iter(waiting))
+            waiting.pop(oldest)()
+
+    def come(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
+        """Count a client by its address; return why it cannot come in, None if it can."""
+        admission = self._admission
+        address = admission.addresses.client(peer, forwarded)
+        most = admission.allowed(address)
+        if admission.by_address[address] >= most:
+            return f"Your address has {most:,} connections; MILEPOST_MAX_CONNECTIONS_PER_ADDRESS allows no more."
+        admission.by_address[address] += 1
+        self._address = address
+        return None
+
+    def known(self, tenant: str) -> str | None:
+        """Count a client that said who it is; return why it cannot stay, None if it can."""
+        self._admission.waiting.pop(self, None)
+        self.tenant = tenant
+        self._admission.by_tenant[tenant] += 1
+        if self._admission.by_tenant[tenant] > self._admission.per_tenant:
+            return "this tenant has as many connections as it may have"
+        return None
+
+    def over(self) -> None:
+        """Count a client no longer."""
+        admission = self._admission
+        admission.waiting.pop(self, None)
+        if self._address is not None:
+            _less(admission.by_address, self._address)
+        if self.tenant is not None:
+            _less(admission.by_tenant, self.tenant)
+        self._address = self.tenant = None
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _address(text: str) -> Address | None:
+    """Return the address in what a proxy or a socket says; None if there is none. Ports are left out."""
+    bare = text
+    if text.startswith("["):
+        bare = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        bare = text.partition(":")[0]
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
