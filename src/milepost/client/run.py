@@ -1,15 +1,16 @@
 """A task as its submitter holds it: watch it, wait for its result, cancel it."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
 
 import orjson
 from pydantic import TypeAdapter
 
-from milepost.client.events import RunEvent
+from milepost.client.events import RunEvent, is_over
 from milepost.client.subscription import Link, Subscription
 from milepost.errors import Refused, TaskFailed, Unreachable
 from milepost.runtime.lifecycle import jittered
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from milepost.client.client import Client
 
 T = TypeVar("T")
+LINES_S: Final = 10.0
+"""Who asked for lines and chunks waits so long for the stream to bring the last of them, though the task is over."""
 
 
 class Run:
@@ -122,6 +125,7 @@ class Run:
         """Ask the API, less and less often while nothing changes, until the stream has something to say."""
         loop = asyncio.get_running_loop()
         answered_at = loop.time()
+        over_at = math.inf
         quiet = 0
         while not subscription.pending:
             try:
@@ -133,6 +137,12 @@ class Run:
                     raise
             else:
                 answered_at = loop.time()
+                if subscription.tail and is_over(view):
+                    over_at = min(over_at, answered_at)
+                    if answered_at - over_at < LINES_S:
+                        # The stream has what was said before the end.
+                        await subscription.wait(jittered(0, base=1.0))
+                        continue
                 event = subscription.fold.polled(view)
                 quiet = quiet + 1 if event is None else 0
                 if event is not None:

@@ -72,9 +72,9 @@ local function stream(key, e, s, head, text)
   local id = (e + 1) .. '-' .. s
   local added = redis.pcall('XADD', key .. STREAMED, 'MAXLEN', '~', '256', id, string.match(head, '^%S+ %S+ (%S+) '), text)
   if type(added) == 'table' and added.err then
-    return -- the snapshot was evicted and this was not: it is told, and that is all
+    return -- a copy; or the snapshot was evicted and this was not: it is told, and that is all
   end
-  redis.call('EXPIRE', key .. STREAMED, OPEN_TTL)
+  redis.call('PEXPIRE', key .. STREAMED, redis.call('PTTL', key))
 end
 
 local function apply(key, history, i, members)
@@ -96,6 +96,8 @@ local function apply(key, history, i, members)
   if known and not newer(e, s, e0, s0) then
     if base and not head0 and not have[3] then
       complete(key, i, members, finished, whole)
+    elseif ARGV[i + 3] == '2' then
+      stream(key, e, s, ARGV[i + 8], ARGV[i + 9]) -- the snapshot was moved past it from Postgres
     end
     return 0
   end

@@ -279,6 +279,18 @@ class TestWhatIsStreamed:
             for name in (key, key + ":h", key + ":s"):
                 assert FINISHED_TTL_S - 60 < await redis.ttl(name) <= FINISHED_TTL_S
 
+    async def test_is_kept_although_the_snapshot_was_moved_past_it_from_postgres(
+        self, snapshots: Snapshots, redis: Redis
+    ) -> None:
+        task = UUID(str(uuid7()))
+        await snapshots.seed(TENANT, row(task, "succeeded") | {"epoch": 1}, Position(1, 9))
+        for _ in range(2):
+            assert await snapshots.apply([log(task, (1, 1), "late"), log(task, (1, 2), "later")]) == 0
+        view = await snapshots.read(TENANT, task, tail=10)
+        assert view is not None
+        assert [json.loads(each)["data"]["message"] for each in view.tail] == ["late", "later"]
+        assert 0 < await redis.ttl(key_of(TENANT, task) + ":s") <= FINISHED_TTL_S
+
     async def test_costs_other_tasks_no_key(self, snapshots: Snapshots, redis: Redis) -> None:
         task = UUID(str(uuid7()))
         start = event(task, (1, 0), EventKind.STARTED, row(task, "running"))
