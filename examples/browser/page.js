@@ -12,6 +12,7 @@ const over = (task) => ["succeeded", "failed", "cancelled"].includes(task.state)
 const STARTS = {
   count: { name: "Count to 100", type: "demo.count", payload: { to: 100, delay: 0.1 } },
   fail: { name: "Fails twice", type: "demo.fail", payload: { times: 2 } },
+  write: { name: "Write", type: "demo.write", payload: {} },
   tree: {
     name: "Release",
     type: "demo.count",
@@ -58,7 +59,7 @@ async function start({ name, children = [], ...body }, parent_id) {
 function show(task) {
   if (cards.has(task.id)) return;
   const element = make("card");
-  const card = { element, rows: new Map(), lines: [], watch: undefined, drawn: false };
+  const card = { element, rows: new Map(), text: "", watch: undefined, drawn: false };
   cards.set(task.id, card);
   $("tasks").prepend(element);
   follow(task, card);
@@ -75,9 +76,10 @@ function follow(task, card) {
   card.watch = client.watch(task, {
     tail: 50,
     onEvent(event) {
-      if (event.kind === "log") card.lines.push(`${event.data.level ?? ""} ${event.data.message}`.trim());
-      if (event.kind === "output") card.lines.push(event.data.chunk);
-      card.lines.splice(0, card.lines.length - 200);
+      // A line of log stands alone; a chunk of output goes on where the one before it ended.
+      if (event.kind === "log") card.text += `${card.text && !card.text.endsWith("\n") ? "\n" : ""}${event.data.message}\n`;
+      if (event.kind === "output") card.text += event.data.chunk;
+      card.text = card.text.slice(-20_000);
       draw(task, card);
     },
     onError(error) {
@@ -99,7 +101,7 @@ function draw(first, card) {
   else requestAnimationFrame(now);
 }
 
-function drawCard(task, { element, rows, lines, watch }) {
+function drawCard(task, { element, rows, text, watch }) {
   const tasks = watch.tasks;
   const sum = rollup(tasks, task.id);
   const quiet = watch.noNewsSince();
@@ -131,8 +133,11 @@ function drawCard(task, { element, rows, lines, watch }) {
     row.querySelector(".facts").textContent = factsOf(child);
   }
   const output = element.querySelector(".output");
-  output.hidden = !lines.length;
-  if (lines.length) output.textContent = lines.join("\n");
+  output.hidden = !text;
+  if (output.textContent !== text) {
+    output.textContent = text;
+    output.scrollTop = output.scrollHeight;
+  }
 }
 
 function fill(element, task, fraction, alone) {

@@ -45,6 +45,16 @@ class Allocate(_Payload):
     mib: int = Field(default=64, ge=0, le=65_536)
 
 
+class Write(_Payload):
+    """What to write, and how fast."""
+
+    text: str = Field(
+        default="A worker was killed in the middle of a sentence, and another one went on with it from the start.",
+        max_length=10_000,
+    )
+    delay: float = Field(default=0.15, ge=0, le=60, description="Seconds between two words.")
+
+
 @task("demo.count")
 async def count(ctx: Context, request: Count) -> dict[str, int]:
     """Count, with progress; returns {"count": to}."""
@@ -56,6 +66,19 @@ async def count(ctx: Context, request: Count) -> dict[str, int]:
         ctx.check()
         ctx.progress(number, request.to, unit="numbers", message=f"counted to {number}")
     return {"count": request.to}
+
+
+@task("demo.write")
+async def write(ctx: Context, request: Write) -> dict[str, int]:
+    """Write word by word, as a model does, to those who watch; returns {"words": n}."""
+    words = request.text.split()
+    ctx.log("writing", words=len(words))
+    for number, word in enumerate(words, start=1):
+        await asyncio.sleep(request.delay)
+        ctx.check()
+        ctx.emit("text", f"{word} ")
+        ctx.progress(number, len(words), unit="words")
+    return {"words": len(words)}
 
 
 @task("demo.fail", max_attempts=3)

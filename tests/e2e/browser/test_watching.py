@@ -28,6 +28,14 @@ async def test_a_page_shows_a_task_to_its_end(show: Show) -> None:
     assert told[-1]["kind"] == "succeeded"
 
 
+async def test_who_comes_late_is_told_what_was_said_before(show: Show, client: Client) -> None:
+    run = await client.submit("demo.write", {"text": "to be or not", "delay": 0.12})
+    assert await run.result() == {"words": 4}
+    told = await (await show(run, tail=50)).ends()
+    assert [event["kind"] for event in told][0 :: len(told) - 1] == ["log", "succeeded"]
+    assert "".join(event.get("chunk", "") for event in told) == "to be or not "
+
+
 async def test_a_task_that_is_cancelled_ends(show: Show) -> None:
     shown = await show("demo.count", {"to": 1000, "delay": 0.1})
     await shown.gets(2)

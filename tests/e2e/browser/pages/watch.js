@@ -28,7 +28,7 @@ window.watch = async (id, token, { tree = false, tail = 0, tokens, ...options } 
     tree,
     tail,
     onEvent({ kind, at, task, data, last }) {
-      window.told.push({ kind, at, id: task.id, done: task.progress?.done, message: data.message, last });
+      window.told.push({ kind, at, id: task.id, done: task.progress?.done, chunk: data.chunk, last });
     },
     onProgress({ fraction }, { task }) {
       document.getElementById("bar").value = fraction;
