@@ -23,6 +23,7 @@ from milepost.store import migrate
 from tests.conftest import eventually
 from tests.diary import VARIABLE
 from tests.proxy import Proxy, proxy_to
+from tests.server_sent import Reader
 from tests.system import System, running
 from tests.traffic import Job, Mix, Submitter, Watcher, spread
 
@@ -87,21 +88,24 @@ class Scene:
         """A proxy between each worker and Postgres."""
         self.record = Record()
         self.forged: set[Place] = set()
-        self.watchers: list[Watcher] = []
+        self.watchers: list[Watcher | Reader] = []
         self.submitter: Submitter
         self._loads: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
 
-    async def open(self, session: aiohttp.ClientSession, watchers: int) -> None:
-        """Connect the clients."""
+    async def open(self, session: aiohttp.ClientSession, watchers: int, readers: int) -> None:
+        """Connect the clients: those with a WebSocket, and those that read server-sent events."""
         system = self.system
         self.submitter = Submitter(session, system.url, system.key, self.record)
         for number in range(watchers):
             turn = number % max(1, len(system.streams))
             streams = system.streams[turn:] + system.streams[:turn]
-            watcher = Watcher(session, streams, system.key, self.record, f"client {number}")
-            self.watchers.append(watcher)
-            self._watching.append(asyncio.create_task(watcher.run()))
+            self.watchers.append(Watcher(session, streams, system.key, self.record, f"client {number}"))
+        for number in range(readers):
+            turn = number % max(1, len(system.notifier_urls))
+            urls = system.notifier_urls[turn:] + system.notifier_urls[:turn]
+            self.watchers.append(Reader(session, urls, system.key, self.record, f"reader {number}"))
+        self._watching += [asyncio.create_task(watcher.run()) for watcher in self.watchers]
 
     async def close(self) -> None:
         """Stop load and clients."""
@@ -291,6 +295,7 @@ async def staged(
     workers: int = 2,
     notifiers: int = 1,
     watchers: int = 1,
+    readers: int = 0,
     tasks: str = "milepost.demo,tests.tasks",
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
@@ -318,7 +323,7 @@ async def staged(
         connector = aiohttp.TCPConnector(limit=0)
         session = await held.enter_async_context(aiohttp.ClientSession(connector=connector))
         scene = Scene(settings, system, stack, wires, lines)
-        await scene.open(session, watchers)
+        await scene.open(session, watchers, readers)
         held.push_async_callback(scene.close)
         yield scene
 

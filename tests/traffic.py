@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import aiohttp
@@ -301,7 +301,15 @@ def _seen(watch: Watch) -> Position | None:
     return max((frame.at for frame in watch.frames if frame.at is not None and frame.t != "sub"), default=None)
 
 
-def spread(watchers: Sequence[Watcher]) -> Callable[[UUID], None]:
+class Watches(Protocol):
+    """A client that watches tasks, however it does."""
+
+    def watch(self, task: UUID) -> Watch:
+        """Watch a task from now on."""
+        ...
+
+
+def spread(watchers: Sequence[Watches]) -> Callable[[UUID], None]:
     """Return a function that gives each task it gets to the next watcher."""
     turns = iter(_forever(watchers))
 
@@ -311,6 +319,6 @@ def spread(watchers: Sequence[Watcher]) -> Callable[[UUID], None]:
     return give
 
 
-def _forever(watchers: Sequence[Watcher]) -> Iterable[Watcher]:
+def _forever(watchers: Sequence[Watches]) -> Iterable[Watches]:
     while True:
         yield from watchers

@@ -1,13 +1,10 @@
 """A client that reads server-sent events as a browser does, and folds their frames."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
@@ -18,63 +15,39 @@ from milepost_notifier.streams import Streams
 from milepost_schemas.frames import SERVER_FRAME
 from tests.integration.notifier.acting import KEY, PATIENCE_S, Postgres
 from tests.integration.notifier.conftest import edge_of
+from tests.server_sent import Block, blocks_in
 from tests.unit.notifier.making import Client
 
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 
-@dataclass
-class Event:
-    """What a browser makes of the lines up to an empty one."""
-
-    kind: str
-    frame: dict[str, Any]
-    id: str | None
-    """As sent with this very event."""
-
-
 class Reader:
-    """Reads one response, as the standard for EventSource says."""
+    """Reads one response, and does with it what a page does."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
         self.client = Client()
-        self.events: list[Event] = []
+        self.events: list[Block] = []
         self.last_id = ""
         self.retry: int | None = None
         self.comments = 0
+        self._blocks = blocks_in(response.content, PATIENCE_S)
 
-    async def next(self) -> Event | None:
+    async def next(self) -> Block | None:
         """Return the next event, folded in; None after the last."""
-        lines: dict[str, str] = {}
-        while "data" not in lines:
-            lines = {}
-            while line := await self._line():
-                word, _, value = line.partition(":")
-                assert word in {"", "event", "data", "id", "retry"}, f"a line that no browser knows: {line!r}"
-                assert word not in lines, f"a line of this kind again: {line!r}"
-                lines[word] = value.removeprefix(" ")
-            if line is None:
-                assert not lines, f"the stream broke off inside an event: {lines}"
-                return None
-            self.comments += "" in lines
-            if "retry" in lines:
-                self.retry = int(lines["retry"])
-        event = Event(lines["event"], orjson.loads(lines["data"]), lines.get("id"))
-        self.last_id = event.id or self.last_id
-        if event.kind != "close":
-            SERVER_FRAME.validate_json(lines["data"])
-        self.client.take(event.frame)
-        self.events.append(event)
-        return event
+        async for block in self._blocks:
+            self.comments += block.comment
+            self.retry = self.retry if block.retry is None else block.retry
+            self.last_id = block.id or self.last_id
+            if block.kind:
+                if block.kind != "close":
+                    SERVER_FRAME.validate_json(block.data)
+                self.client.take(block.frame)
+                self.events.append(block)
+                return block
+        return None
 
-    async def _line(self) -> str | None:
-        """Return the next line, None after the last."""
-        async with asyncio.timeout(PATIENCE_S):
-            line = (await self.response.content.readline()).decode()
-        return line.removesuffix("\n") if line else None
-
-    async def until(self, condition: Callable[[Event], bool]) -> Event:
+    async def until(self, condition: Callable[[Block], bool]) -> Block:
         """Return the first event that fulfils the condition."""
         while True:
             event = await self.next()
@@ -82,7 +55,7 @@ class Reader:
             if condition(event):
                 return event
 
-    async def at(self, *position: int) -> Event:
+    async def at(self, *position: int) -> Block:
         """Return the event that brings position."""
         return await self.until(lambda event: event.frame.get("at") == list(position))
 

@@ -52,6 +52,8 @@ async def test_a_task_from_its_snapshot_to_its_end(http: Http, snapshots: Snapsh
         assert headers["Content-Type"] == "text/event-stream"
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Accel-Buffering"] == "no"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in headers
         await reader.at(1, 0)
         await snapshots.apply([task.progress(1), task.log("one"), task.succeeded({"text": "a\nb\r\nc\u2028d"})])
         assert await reader.rest() == ["progress", "log", "succeeded", "end"]

@@ -36,7 +36,7 @@ class Streams:
     def application(self) -> web.Application:
         """Return what is served under /v1."""
         app = web.Application(middlewares=[answering], client_max_size=1024)
-        app.on_response_prepare.append(self._cors.prepare)
+        app.on_response_prepare.extend((self._cors.prepare, _seal))
         for path, handler in (("/tasks/{task:[0-9A-Fa-f-]{36}}/events", self._task), ("/events", self._feed)):
             app.router.add_get(path, handler, allow_head=False)
             app.router.add_options(path, self._cors.preflight)
@@ -122,6 +122,12 @@ class Streams:
             raise unauthenticated(BAD_TICKET, given=True)
         session.let_in(principal, loop.time())
         return session
+
+
+async def _seal(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say of no answer what wrote it, and of each that it is what it says."""
+    response.headers.pop(hdrs.SERVER, None)
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _later() -> web.Response:

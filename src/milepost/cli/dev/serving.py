@@ -31,6 +31,7 @@ async def serve_dev(stand: Stand, narrator: Narrator) -> Exit:
     home = shown(plan.home)
     narrator.say(f"api         {plan.url}  (description: {plan.url}/v1/docs)")
     narrator.say(f"stream      {plan.stream_url}")
+    narrator.say(f"events      {plan.events_url}/v1/events  (server-sent: curl -N -H 'Authorization: Bearer KEY')")
     if plan.page_url:
         narrator.say(f"in a page   {plan.page_url}")
     narrator.say(f"tasks       {', '.join(plan.tasks)}")
