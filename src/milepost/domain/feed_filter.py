@@ -1,6 +1,6 @@
 """Which tasks somebody listens to: decisions only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -25,6 +25,16 @@ class Traits(NamedTuple):
             return None
         return cls(members["type"], members["queue"], members["labels"], members["parent_id"], members["root_id"])
 
+    def keys(self) -> Iterator[tuple[str, ...]]:
+        """Yield the key of every filter that may match."""
+        yield from (("label", name, value) for name, value in self.labels.items())
+        if self.parent is not None:
+            yield "parent", self.parent
+        yield "root", self.root
+        yield "type", self.type
+        yield "queue", self.queue
+        yield ()
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -35,6 +45,14 @@ class Filter:
     labels: tuple[tuple[str, str], ...] = ()
     parent: str | None = None
     root: str | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """One thing that has to be so, the rarest: hundreds of filters are not tried one by one, see `Traits.keys`."""
+        if self.labels:
+            return "label", *self.labels[0]
+        said = (("parent", self.parent), ("root", self.root), ("type", self.type), ("queue", self.queue))
+        return next(((name, value) for name, value in said if value is not None), ())
 
     def asked(self) -> dict[str, Any]:
         """Return it as a client asks for it, JSON."""

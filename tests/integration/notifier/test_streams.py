@@ -354,6 +354,28 @@ async def test_a_reader_that_is_far_too_slow_is_given_up(
                 assert not (await all_of(stuck)).endswith(b"0\r\n\r\n"), "a broken response must not look whole"
 
 
+@pytest.mark.parametrize(
+    "more", [b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n" * 100, b"x" * 4000], ids=["requests", "noise"]
+)
+async def test_a_client_that_goes_on_talking_is_not_listened_to_and_still_told(
+    http: Http, snapshots: Snapshots, more: bytes
+) -> None:
+    task = Living()
+    await snapshots.apply([task.queued()])
+    line, writer = await asyncio.open_connection(*address_of(http))
+    writer.write(f"GET {events_of(task)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+    await line.readuntil(b"event: snap")
+    # The server reads no more when some requests wait, so after what fits on the way nothing more gets out.
+    while writer.transport.get_write_buffer_size() < 8 * 1024 * 1024:
+        writer.write(more)
+        await asyncio.sleep(0)
+    await snapshots.apply([task.started()])
+    await line.readuntil(b"event: started")
+    writer.transport.abort()
+    await snapshots.apply([task.succeeded()])
+    await until(lambda: http.edge.clients == 0)
+
+
 async def test_a_connection_that_never_says_what_it_wants_is_closed(
     settings: Settings, redis: Redis, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,10 @@ from uuid import UUID
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from milepost.domain.feed_filter import Filter, Traits
+from milepost.domain.feed_filter import ALL, Filter, Traits
 from milepost_notifier.feeds import FRAME_BYTES, Gathered, lists_of
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Ignore, Listen
@@ -88,55 +90,82 @@ def traits(task: int, **more: Any) -> dict[bytes, Traits | None]:
     return {name: Traits.of(orjson.loads(text)["data"])}
 
 
+def sieve_for(*filters: Filter) -> Sieve:
+    sieve = Sieve()
+    for only in filters:
+        sieve.add(only)
+    return sieve
+
+
+FEW = st.sampled_from("ab")
+SOME = st.none() | FEW
+FILTERS = st.builds(
+    Filter, SOME, SOME, st.dictionaries(FEW, FEW).map(lambda labels: tuple(sorted(labels.items()))), SOME, SOME
+).filter(lambda only: only != ALL)
+TRAITS = st.builds(Traits, FEW, FEW, st.dictionaries(FEW, FEW), SOME, FEW)
+
+
 class TestSieve:
+    @given(st.lists(FILTERS, max_size=20, unique=True), st.integers(0, 20), TRAITS)
+    def test_finds_every_filter_that_matches_and_no_other(self, filters: list[Filter], left: int, task: Traits) -> None:
+        sieve = sieve_for(*filters)
+        gone, kept = filters[:left], filters[left:]
+        assert [sieve.remove(only) for only in gone] == [bool(filters[n + 1 :]) for n in range(len(gone))]
+        assert sieve.put([change(1)])
+        sieve.learn({change(1)[0]: task})
+        assert sieve.take() == {only: [change(1)[2]] for only in kept if only.matches(task)}
+
     def test_lets_through_what_each_filter_is_for(self) -> None:
         one, other, none = Filter(type="t"), Filter(queue="other"), Filter(type="t", queue="other")
-        sieve = Sieve()
+        sieve = sieve_for(one, other, none)
         first, second, third = whole(1), whole(2, type="u", queue="other"), change(1, "started")
         assert sieve.put([first, second, third])
-        found = sieve.take([one, other, none])
-        assert found == {one: [first[2], third[2]], other: [second[2]], none: []}
+        found = sieve.take()
+        assert found == {one: [first[2], third[2]], other: [second[2]]}
         assert not sieve.stuck
 
     def test_asks_about_tasks_it_never_saw_whole_and_keeps_the_order_meanwhile(self) -> None:
-        sieve, only = Sieve(), Filter(queue="q")
+        only = Filter(queue="q")
+        sieve = sieve_for(only)
         changes = [whole(1), change(2), whole(3), change(2, "succeeded", state="succeeded")]
         assert sieve.put(changes)
-        assert sieve.take([only]) == {only: [changes[0][2]]}
+        assert sieve.take() == {only: [changes[0][2]]}
         assert sieve.stuck
         assert sieve.unknown(10) == [changes[1][0]]
         assert sieve.put([later := change(1)])
-        assert sieve.take([only]) == {only: []}
+        assert sieve.take() == {}
         sieve.learn(traits(2))
-        assert sieve.take([only]) == {only: [each[2] for each in (*changes[1:], later)]}
+        assert sieve.take() == {only: [each[2] for each in (*changes[1:], later)]}
         assert not sieve.stuck
 
     def test_what_waits_for_others_is_told_as_soon_as_it_is_known(self) -> None:
-        sieve, only = Sieve(), Filter(queue="q")
+        only = Filter(queue="q")
+        sieve = sieve_for(only)
         assert sieve.put([change(task) for task in range(5)])
         assert sieve.unknown(3) == [str(UUID(int=task)).encode() for task in range(3)]
         for task in range(3):
             sieve.learn(traits(task))
-        assert len(sieve.take([only])[only]) == 3
+        assert len(sieve.take()[only]) == 3
         assert len(sieve.unknown(10)) == 2
 
     def test_a_task_that_is_not_there_holds_nobody_up(self) -> None:
-        sieve, only = Sieve(), Filter(type="t")
+        only = Filter(type="t")
+        sieve = sieve_for(only)
         assert sieve.put([change(1), whole(2)])
         sieve.learn({str(UUID(int=1)).encode(): None})
-        assert len(sieve.take([only])[only]) == 1
+        assert len(sieve.take()[only]) == 1
 
     def test_forgets_what_waits_for_too_long_and_says_so(self) -> None:
-        sieve = Sieve()
+        sieve = sieve_for(Filter(type="t"))
         text = "x" * 1024 * 1024
         assert sieve.put([change(1, text=text) for _ in range(3)])
         assert not sieve.put([change(1, text=text) for _ in range(2)])
         assert not sieve.stuck
 
     def test_remembers_so_many_tasks_and_no_more(self) -> None:
-        sieve, only = Sieve(), Filter(type="t")
+        sieve = sieve_for(Filter(type="t"))
         assert sieve.put(whole(task) for task in range(REMEMBERED + 1))
-        sieve.take([only])
+        sieve.take()
         assert sieve.put([change(0), change(REMEMBERED)])
         assert sieve.unknown(10) == [str(UUID(int=0)).encode()]
 

@@ -175,8 +175,9 @@ class Feeds:
         name = channel_of(tenant)
         feed = self._feeds.setdefault(name, _Feed(tenant))
         feed.watchers.setdefault(only, {})[connection] = None
-        if only is not None and feed.sieve is None:
-            feed.sieve = Sieve()
+        if only is not None:
+            feed.sieve = feed.sieve or Sieve()
+            feed.sieve.add(only)
         self._joining[name] = None
         self._wake.set()
 
@@ -189,8 +190,8 @@ class Feeds:
         feed.watchers[only].pop(connection, None)
         if not feed.watchers[only]:
             del feed.watchers[only]
-        if not feed.filters:
-            feed.sieve = None
+            if only is not None and feed.sieve is not None and not feed.sieve.remove(only):
+                feed.sieve = None
         if not feed.watchers:
             del self._feeds[name]
             if feed.timer is not None:
@@ -243,7 +244,7 @@ class Feeds:
         """Tell those with filters what is known to be theirs; see that the rest gets known."""
         if feed.sieve is None:
             return
-        for only, texts in feed.sieve.take(feed.filters).items():
+        for only, texts in feed.sieve.take().items():
             self._pass_on(feed, only, texts)
         if feed.sieve.stuck:
             self._unknown.set()

@@ -1,7 +1,7 @@
 """Finds out which changes of a tenant are of tasks that a filter is for. Pure: who knows tasks is asked by others."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -25,8 +25,21 @@ class Sieve:
     def __init__(self) -> None:
         self._known: dict[bytes, Traits | None] = {}
         """None: there is no such task."""
+        self._filters: dict[tuple[str, ...], dict[Filter, None]] = {}
         self._waiting: deque[Change] = deque()
         self._size = 0
+
+    def add(self, only: Filter) -> None:
+        """Take a filter."""
+        self._filters.setdefault(only.key, {})[only] = None
+
+    def remove(self, only: Filter) -> bool:
+        """Drop a filter; return whether others are left."""
+        alike = self._filters.get(only.key, {})
+        alike.pop(only, None)
+        if not alike:
+            self._filters.pop(only.key, None)
+        return bool(self._filters)
 
     def put(self, changes: Iterable[Change]) -> bool:
         """Take changes, in order; return False if too many wait: then all of them are forgotten."""
@@ -57,23 +70,27 @@ class Sieve:
         for task, traits in found.items():
             self._remember(task, traits)
 
-    def take(self, filters: Iterable[Filter]) -> dict[Filter, list[bytes]]:
-        """Return for each filter the changes it lets through, up to the first of a task that is not known."""
-        found: dict[Filter, list[bytes]] = {only: [] for only in filters}
+    def take(self) -> dict[Filter, list[bytes]]:
+        """Return what filters let through, up to the first change of a task that is not known."""
+        found: dict[Filter, list[bytes]] = {}
         while self._waiting and self._waiting[0][0] in self._known:
             task, _, text = self._waiting.popleft()
             self._size -= len(text)
             traits = self._known[task]
-            if traits is not None:
-                for only, texts in found.items():
-                    if only.matches(traits):
-                        texts.append(text)
+            for only in self._matching(traits) if traits is not None else ():
+                found.setdefault(only, []).append(text)
         return found
 
     def clear(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
         self._size = 0
+
+    def _matching(self, task: Traits) -> Iterator[Filter]:
+        for key in task.keys():  # noqa: SIM118 - not a dictionary's
+            for only in self._filters.get(key, ()):
+                if only.matches(task):
+                    yield only
 
     def _remember(self, task: bytes, traits: Traits | None) -> None:
         self._known[task] = traits
