@@ -35,12 +35,19 @@ class Sort(IntEnum):
 MEMBERS: Final = frozenset(Task.model_fields) - {"links"}
 """The members of a task in the relay; links are the API's."""
 TERMINAL: Final = frozenset(kind.value for kind in EventKind if kind.terminal)
-STREAMED: Final = frozenset(kind.value for kind in EventKind if not kind.patches)
 SEED: Final = "seed"
 """Not an event: the snapshot was moved forward from Postgres."""
 MEMBERS_MAX: Final = 256
 _UTC: Final = orjson.OPT_UTC_Z
 _WHOLE: Final = (b"2", b"3")
+_AROUND: Final = 140
+"""Bytes of a frame beside its data, about."""
+_NATURES: Final = {
+    kind.value: (kind.patches, kind.terminal, kind is EventKind.PROGRESS or not kind.patches) for kind in EventKind
+}
+"""Of each kind: whether its data changes the task; whether it ends it; whether a snapshot later makes up for it, which
+is true of progress and of what is streamed, never of lifecycle."""
+_NATURE: Final = (True, False, False)
 _PROGRESS_ONLY: Final = frozenset({"progress", "epoch"})
 
 
@@ -105,9 +112,12 @@ def head_of(event: Event, sort: Sort) -> bytes:
 
 
 class LiveEvent:
-    """One event on its way to browsers. `head` and `tail` are the parts of its frame that all watchers share."""
+    """One event on its way to browsers."""
 
-    __slots__ = ("alone", "at", "data", "finished", "head", "kind", "merged", "prev", "size", "tail", "trace", "whole")
+    __slots__ = (
+        "_asked", "_frame", "alone", "at", "data", "droppable", "finished", "kind", "merged", "patches", "prev", "size",
+        "task", "terminal", "trace", "whole",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -123,6 +133,7 @@ class LiveEvent:
         finished: bool = False,
         merged: int = 0,
     ) -> None:
+        self.task = task
         self.prev = prev
         self.at = at
         self.kind = kind
@@ -134,32 +145,35 @@ class LiveEvent:
         self.merged = merged
         self.data = data
         self.trace = trace
-        self.head = b',"task":"%b","at":[%d,%d],"prev":' % (task, *at)
-        if trace == b"-":
-            self.tail = b',"kind":"%b","data":%b' % (kind.encode(), data)
-        else:
-            self.tail = b',"kind":"%b","data":%b,"traceparent":"%b"' % (kind.encode(), data, trace)
-        self.size = len(self.head) + len(self.tail) + 40
+        self.patches, self.terminal, self.droppable = _NATURES.get(kind, _NATURE)
+        self.size = len(data) + _AROUND
+        self._asked: tuple[int, Position | None, int] | None = None
+        self._frame = b""
 
     @property
     def traceparent(self) -> str | None:
         """Of the task."""
         return None if self.trace == b"-" else self.trace.decode()
 
-    @property
-    def patches(self) -> bool:
-        """Whether `data` changes the task."""
-        return self.kind not in STREAMED
+    def frame(self, number: int, prev: Position | None, merged: int) -> bytes:
+        """Return the frame for a subscription that was at `prev`; `merged`: so many events before are in this one.
 
-    @property
-    def terminal(self) -> bool:
-        """Whether it ends the task."""
-        return self.kind in TERMINAL
-
-    @property
-    def droppable(self) -> bool:
-        """Whether a snapshot later makes up for it: true of progress and of what is streamed, never of lifecycle."""
-        return self.kind == "progress" or self.kind in STREAMED
+        Those who watch a task mostly are at the same position, under the same number: they get the very same bytes.
+        """
+        asked = (number, prev, merged)
+        if asked != self._asked:
+            self._asked = asked
+            self._frame = b'{"t":"ev","id":%d,"task":"%b","at":[%d,%d],"prev":%b,"kind":"%b","data":%b%b%b' % (
+                number,
+                self.task,
+                *self.at,
+                b"null" if prev is None else b"[%d,%d]" % prev,
+                self.kind.encode(),
+                self.data,
+                b"" if self.trace == b"-" else b',"traceparent":"%b"' % self.trace,
+                b',"merged":%d}' % merged if merged else b"}",
+            )
+        return self._frame
 
     def continues(self, position: Position) -> bool:
         """Return whether no event lies between `position` and this one.

@@ -317,7 +317,7 @@ class TestEvents:
         driven = Driven()
         driven.joined()
         one = event(1, 1, "started")
-        one.tail += b',"traceparent":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"'
+        one.trace = b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
         driven.event(one)
         assert driven.frames()[0]["traceparent"].startswith("00-0123")
 

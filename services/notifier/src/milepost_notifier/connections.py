@@ -101,7 +101,7 @@ class Connection(ServerConnection):
         while not self.paused and (frames := session.outbox.take(_CHUNK)):
             # What the library's send_text would make of them, without its state machine for each: this side sends
             # whole text frames only, no extension is negotiated, and `state` was asked.
-            self.transport.write(b"".join([part for frame in frames for part in (_head(len(frame)), frame)]))
+            self.transport.write(_framed(frames[0]) if len(frames) == 1 else b"".join(map(_framed, frames)))
         session.stalled = self.paused
         if session.closing is not None and self.closing is None:
             self.closing = asyncio.get_running_loop().create_task(self._say_goodbye(*session.closing))
@@ -114,13 +114,27 @@ class Connection(ServerConnection):
             self.transport.abort()
 
 
-def _head(size: int) -> bytes:
-    """Return the head of an unmasked text frame (RFC 6455, 5.2)."""
-    if size < 126:
-        return bytes((0x81, size))
-    if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big")
-    return b"\x81\x7f" + size.to_bytes(8, "big")
+class _Framer:
+    """Makes unmasked text frames (RFC 6455, 5.2). All who watch a task are sent the same one, in a row."""
+
+    def __init__(self) -> None:
+        self._text = self._made = b""
+
+    def __call__(self, text: bytes) -> bytes:
+        """Return the frame of a text."""
+        if text is not self._text:
+            size = len(text)
+            if size < 126:
+                head = bytes((0x81, size))
+            elif size < 65536:
+                head = b"\x81\x7e" + size.to_bytes(2, "big")
+            else:
+                head = b"\x81\x7f" + size.to_bytes(8, "big")
+            self._text, self._made = text, head + text
+        return self._made
+
+
+_framed: Final = _Framer()
 
 
 def refusal(connection: ServerConnection, request: Request, allowed_origins: frozenset[str]) -> Response | None:

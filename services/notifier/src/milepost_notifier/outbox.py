@@ -18,6 +18,7 @@ class Subscription:
     """One client's interest in one task. `position` is what the client has once everything queued is sent."""
 
     __slots__ = (
+        "_alone",
         "again",
         "behind",
         "buffer",
@@ -66,6 +67,8 @@ class Subscription:
         None when that is not known in full, or too long to keep. The bytes are those all watchers share.
         """
         self.patches: list[bytes] = []
+        self._alone = False
+        """The last of them is nothing but progress."""
 
     def told_all(self, view: View) -> None:
         """Remember a snapshot that is on its way to the client."""
@@ -78,8 +81,11 @@ class Subscription:
             return
         if event.whole:
             self.known, self.patches = event.data, []
+        elif event.alone and self._alone and self.patches:
+            self.patches[-1] = event.data  # which says all that the one before did
         else:
             self.patches.append(event.data)
+        self._alone = event.alone
         if len(self.patches) > PATCHES_MAX:
             self.known, self.patches = merged_text(self.known, self.patches), []
         if len(self.known) > KNOWN_MAX:
@@ -118,13 +124,10 @@ class Entry:
         return len(self.frame) if self.event is None else self.event.size
 
     def encoded(self) -> bytes:
-        """Return the frame, spliced from what all watchers share and what is this subscription's own."""
+        """Return the frame; of an event it is the same bytes for all who stand alike."""
         if self.event is None or self.sub is None:
             return self.frame
-        prev = b"[%d,%d]" % self.prev if self.prev is not None else b"null"
-        merged = self.merged + self.event.merged
-        end = b',"merged":%d}' % merged if merged else b"}"
-        return b'{"t":"ev","id":%d%b%b%b%b' % (self.sub.id, self.event.head, prev, self.event.tail, end)
+        return self.event.frame(self.sub.id, self.prev, self.merged + self.event.merged)
 
 
 class Outbox:
@@ -155,7 +158,8 @@ class Outbox:
             tail.event = event
         else:
             entry = Entry(sub, b"", event, sub.position)
-            self._append(entry)
+            self._entries.append(entry)
+            self.size += event.size
             sub.tail = entry if event.alone else None
         sub.position = event.at
 
