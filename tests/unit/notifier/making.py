@@ -114,7 +114,8 @@ class Driven:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.5)
-            self.session.tick(self.now)
+            if self.now >= self.session.due or self.session.stalled:
+                self.session.tick(self.now)
 
     def frames(self) -> list[dict[str, Any]]:
         """Take every frame that waits; each must be one that the contract knows."""

@@ -40,6 +40,8 @@ log = get_logger("milepost.notifier.edge")
 AUDIT_S: Final = 30.0
 TICK_S: Final = 0.5
 FRAME_MAX: Final = 16 * 1024
+BACKLOG: Final = 4096
+"""So many may knock at once, as far as the system lets them; whom it turns away tries again seconds later."""
 WRITE_AT: Final = 32 * 1024
 """Events of one wake-up go out together, unless they are more than this: a burst alone makes nobody slow."""
 GOODBYES_A_SECOND: Final = 200
@@ -137,7 +139,7 @@ class Edge:
             max_size=FRAME_MAX,
             max_queue=4,
             write_limit=64 * 1024,
-            backlog=1024,
+            backlog=BACKLOG,
         ) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             yield self.port
@@ -309,8 +311,10 @@ class Edge:
             await asyncio.sleep(self._tick_every)
             now = loop.time()
             for connection in tuple(self._connections):
-                if connection.session is not None:
-                    connection.session.tick(now)
+                session = connection.session
+                # Thousands are idle: what is not due is not even served.
+                if session is not None and (now >= session.due or session.stalled):
+                    session.tick(now)
                     self.serve(connection)
 
     async def _back(self) -> None:

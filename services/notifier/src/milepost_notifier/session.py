@@ -4,6 +4,7 @@ No socket, no Redis, no clock: whoever drives it passes the time in, carries out
 `outbox` and closes when `closing` says so. See docs/protocol.md.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -84,10 +85,12 @@ class Session:
         self.lagging = False
         self.stalled = False
         """Set by whoever writes the outbox out: the line takes nothing now. Only then can a client be too slow."""
+        self.due = now + limits.hello
+        """Before this time alone changes nothing, and `tick` need not be called."""
         self._authenticate = authenticate
         self._validity = Validity(None, now)
         self._limits = limits
-        self._deadline = now + limits.hello
+        self._deadline = self.due
         self._ping_at = 0.0
         self._pong_by: float | None = None
         self._over_since: float | None = None
@@ -181,6 +184,7 @@ class Session:
 
     def _admit(self, principal: Principal, now: float) -> None:
         self.principal = principal
+        self.due = now
         self._validity = Validity(principal.lasts, now)
         left = self._validity.left(now)
         frame = {"t": "welcome", "session": self.name, "ping": self._limits.ping, "max_subs": self._limits.subs}
@@ -295,7 +299,7 @@ class Session:
     # -- time
 
     def tick(self, now: float) -> None:
-        """Let time pass: deadlines, pings, snapshots for those left behind. To be called about twice a second."""
+        """Let time pass: deadlines, pings, snapshots for who is left behind. Called twice a second from `due` on."""
         if self.closing is not None:
             return
         if self.principal is None:
@@ -317,6 +321,10 @@ class Session:
         self._weigh(now)
         if not self.stalled and self.outbox.size <= self._limits.soft // 2 and now >= self._snap_at:
             self._make_up(now)
+        if self.lagging or any(sub.behind for sub in self._subs.values()):
+            self.due = now
+        else:
+            self.due = min(self._ping_at, self._validity.due, math.inf if self._pong_by is None else self._pong_by)
 
     def drain(self, after_ms: int) -> None:
         """Say goodbye: come back in so many milliseconds."""
@@ -465,6 +473,7 @@ class Session:
             return
         if not self.lagging:
             self.lagging = True
+            self.due = now
             self._snap_at = now + self._limits.snap_every
             for number in self.outbox.drop_events():
                 if number in self._subs:

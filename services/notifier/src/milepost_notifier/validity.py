@@ -1,5 +1,6 @@
 """For how long a client's token is good. No clock: time is passed in, in seconds."""
 
+import math
 from typing import Final
 
 REFRESH_S: Final = 60.0
@@ -16,6 +17,13 @@ class Validity:
     def left(self, now: float) -> float | None:
         """Return how much longer it is good, 0 at least; None for ever."""
         return None if self._until is None else max(self._until - now, 0.0)
+
+    @property
+    def due(self) -> float:
+        """When something about it happens next: another is asked for, or it is over."""
+        if self._until is None:
+            return math.inf
+        return self._until if self._asked else self._until - REFRESH_S
 
     def over(self, now: float) -> bool:
         """Whether it has expired."""
