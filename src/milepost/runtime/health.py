@@ -1,5 +1,6 @@
 """The small HTTP side: is this process alive, and can it serve."""
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -50,8 +51,10 @@ def application(health: Health) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def serving(app: web.Application, host: str, port: int, *, shared: bool = False) -> AsyncIterator[int]:
     """Serve inside the block; give the port bound.
+
+    `shared`: other processes listen on the same port, and the system deals connections out.
 
     Handlers end when their clients are gone, and so do connections that take too long to say what they want.
     """
@@ -60,7 +63,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, reuse_port=shared or None).start()
         address: Any = runner.addresses[0]
         yield address[1]
     finally:
@@ -72,4 +75,20 @@ async def bound(stack: AsyncExitStack, listener: AbstractAsyncContextManager[int
     try:
         return await stack.enter_async_context(listener)
     except OSError as error:
-        raise SettingsError(f"Port {port} cannot be opened ({error.strerror}). Set {setting} to a free one.") from error
+        raise _taken(port, setting, error) from error
+
+
+def free_to_share(host: str, port: int, setting: str) -> None:
+    """Raise SettingsError unless several processes of ours can listen on the port and nobody does now."""
+    if port == 0:
+        raise SettingsError(f"Several processes share a port, so {setting} must say which; 0 is none.")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((host, port))
+        except OSError as error:
+            raise _taken(port, setting, error) from error
+
+
+def _taken(port: int, setting: str, error: OSError) -> SettingsError:
+    return SettingsError(f"Port {port} cannot be opened ({error.strerror}). Set {setting} to a free one.")

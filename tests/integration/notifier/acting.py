@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
@@ -19,7 +19,6 @@ from websockets.exceptions import ConnectionClosed
 from milepost.errors import Unavailable
 from milepost.store import Store
 from milepost.store.connection import Pool
-from milepost_notifier.edge import Edge
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.frames import SUBPROTOCOL
 from milepost_schemas.position import Position
@@ -240,8 +239,17 @@ class Watcher:
         return self.line.close_code, self.line.close_reason or ""
 
 
+class Listening(Protocol):
+    """Whatever clients reach on a port."""
+
+    @property
+    def port(self) -> int:
+        """Bound on this machine."""
+        ...
+
+
 @asynccontextmanager
-async def line_to(edge: Edge, **options: Any) -> AsyncIterator[ClientConnection]:
+async def line_to(edge: Listening, **options: Any) -> AsyncIterator[ClientConnection]:
     """Open a WebSocket."""
     given: dict[str, Any] = {
         "uri": f"ws://127.0.0.1:{edge.port}/v1/stream",
@@ -256,7 +264,7 @@ async def line_to(edge: Edge, **options: Any) -> AsyncIterator[ClientConnection]
 
 
 @asynccontextmanager
-async def watcher_of(edge: Edge, **options: Any) -> AsyncIterator[Watcher]:
+async def watcher_of(edge: Listening, **options: Any) -> AsyncIterator[Watcher]:
     """Open a WebSocket and say hello."""
     async with line_to(edge, **options) as line:
         watcher = Watcher(line)

@@ -4,9 +4,11 @@ import argparse
 import sys
 
 from milepost.errors import MilepostError
+from milepost.runtime.health import free_to_share
 from milepost.runtime.lifecycle import Shutdown, run
 from milepost.runtime.logs import set_up_logs
 from milepost.runtime.settings import Settings
+from milepost.runtime.side_by_side import run_side_by_side, stop_when_alone
 from milepost.runtime.tracing import set_up_tracing, shut_down_tracing
 from milepost_notifier.service import build_notifier
 
@@ -17,17 +19,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--role", choices=["all", "ingest", "edge"], default="all", help="ingest reads Kafka, edge serves clients"
     )
+    parser.add_argument("--processes", type=int, default=1, help="processes to run side by side, on the same ports")
+    parser.add_argument("--one-of-many", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     try:
         settings = Settings.load()
+        if arguments.processes > 1:
+            free_to_share(settings.host, settings.notifier_port, "MILEPOST_NOTIFIER_PORT")
+            free_to_share(settings.host, settings.notifier_http_port, "MILEPOST_NOTIFIER_HTTP_PORT")
     except MilepostError as error:
         print(f"milepost notifier: {error}", file=sys.stderr)  # noqa: T201 - to the person who started it
         return 2
     set_up_logs(settings, "notifier")
+    if arguments.processes > 1:
+        command = [sys.executable, "-m", "milepost_notifier", "--role", arguments.role, "--one-of-many"]
+        return run_side_by_side("notifier", [(command, {})] * arguments.processes)
     traced = set_up_tracing("notifier")
 
     async def body(shutdown: Shutdown) -> None:
-        async with build_notifier(settings, arguments.role, traced=traced) as notifier:
+        if arguments.one_of_many:
+            stop_when_alone(shutdown)
+        async with build_notifier(settings, arguments.role, traced=traced, shared=arguments.one_of_many) as notifier:
             await notifier.run(shutdown)
 
     try:

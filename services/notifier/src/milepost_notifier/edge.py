@@ -77,7 +77,10 @@ class Edge:
         limits: Limits | None = None,
         audit_every: float = AUDIT_S,
         tick_every: float = TICK_S,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other processes listen on the same port, and the system deals clients out."""
+        self._shared = shared
         self._settings = settings
         self._limits = limits or Limits(subs=settings.max_subscriptions, frames=settings.max_frames_per_second)
         self._audit_every = audit_every
@@ -140,6 +143,7 @@ class Edge:
             max_queue=4,
             write_limit=64 * 1024,
             backlog=BACKLOG,
+            reuse_port=self._shared,
         ) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             yield self.port

@@ -43,8 +43,11 @@ class Notifier:
         source: Store | None,
         ingest: Ingest | None,
         writer: Writer | None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._settings = settings
+        self._shared = shared
         self._redis = redis
         self._snapshots = Snapshots(redis)
         self.edge = edge
@@ -68,7 +71,7 @@ class Notifier:
             app = application(self.health)
             if self.edge is not None:
                 app.add_subapp("/v1", Streams(self.edge, self._settings).application())
-            listener = serving(app, self._settings.host, port)
+            listener = serving(app, self._settings.host, port, shared=self._shared)
             self.http_port = await bound(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
             await stack.enter_async_context(background(("health", self.health.run)))
             if self._writer is not None:
@@ -129,19 +132,24 @@ class Notifier:
 
 
 @asynccontextmanager
-async def build_notifier(settings: Settings, role: Role = "all", *, traced: bool = False) -> AsyncIterator[Notifier]:
-    """Compose a notifier; what it opened is closed after the block. `traced`: spans are exported."""
+async def build_notifier(
+    settings: Settings, role: Role = "all", *, traced: bool = False, shared: bool = False
+) -> AsyncIterator[Notifier]:
+    """Compose a notifier; what it opened is closed after the block.
+
+    `traced`: spans are exported. `shared`: other processes listen on the same ports.
+    """
     async with AsyncExitStack() as stack:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
         edge = source = ingest = writer = None
         if role in {"all", "edge"}:
             source = await stack.enter_async_context(_task_source(settings))
-            edge = Edge(settings, redis, source)
+            edge = Edge(settings, redis, source, shared=shared)
         if role in {"all", "ingest"}:
             writer = Writer(settings, "milepost-notifier")
             ingest = Ingest(settings, Snapshots(redis), writer, traced=traced)
-        yield Notifier(settings, redis, edge, source, ingest, writer)
+        yield Notifier(settings, redis, edge, source, ingest, writer, shared=shared)
 
 
 @asynccontextmanager

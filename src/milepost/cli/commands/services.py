@@ -45,5 +45,5 @@ def worker(argv: tuple[str, ...]) -> int:
 @click.command(context_settings=_ALL, add_help_option=False)
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 def notifier(argv: tuple[str, ...]) -> int:
-    """Run the relay to browsers: --role all|ingest|edge."""
+    """Run the relay to browsers: --role all|ingest|edge --processes N."""
     return start("notifier", list(argv))
