@@ -59,6 +59,7 @@ class System:
             "MILEPOST_URL": self.url,
             "MILEPOST_STREAM_URL": self.streams[0] if self.streams else "ws://127.0.0.1:9/none",
             "MILEPOST_ALLOWED_ORIGINS": self.url,
+            "MILEPOST_EVENTS_URL": self.notifier_urls[0] if self.notifier_urls else "http://127.0.0.1:9",
             "MILEPOST_TASKS": tasks,
             "MILEPOST_HOME": str(settings.home),
             "MILEPOST_LOG_FORMAT": "json",

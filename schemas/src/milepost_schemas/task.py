@@ -77,7 +77,7 @@ class TaskError(Contract):
 
 
 class Links(Contract):
-    """Where to go from here. Paths are relative to the API; `stream` is a WebSocket URL."""
+    """Where to go from here. Paths are relative to the API; `stream` is a WebSocket's URL, `events` that of SSE."""
 
     self: str
     result: str

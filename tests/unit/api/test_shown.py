@@ -2,6 +2,7 @@
 
 import pytest
 
+from milepost.runtime.settings import Settings
 from milepost_api.shown import etag_of, matches, with_links
 
 
@@ -22,6 +23,8 @@ def test_if_none_match_is_a_list_weakly_compared(header: str | None, match: bool
 
 
 def test_links_are_added_to_the_members_that_are_there() -> None:
-    body = with_links(b'{"id":"17"}', "17", 'wss://h/"')
+    settings = Settings(_env_file=None, stream_url='wss://h/"', events_url="https://h/notifier/")
+    body = with_links(b'{"id":"17"}', "17", settings)
     assert body.startswith(b'{"id":"17","links":{"self":"/v1/tasks/17",')
+    assert b'"events":"https://h/notifier/v1/tasks/17/events"' in body
     assert body.endswith(b'"stream":"wss://h/\\""}}')

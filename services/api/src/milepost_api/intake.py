@@ -76,7 +76,7 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
         return _earlier(services, submitted, new.fingerprint)
     view = view_bytes(new_task_view(new, submitted))
     _announce(services, new, submitted, view)
-    return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings.stream_url), replayed=False)
+    return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings), replayed=False)
 
 
 def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None) -> NewTask:
@@ -110,7 +110,7 @@ def _earlier(services: Services, submitted: Submitted, fingerprint: bytes | None
             "use a new key for a new task."
         )
         raise Refusal(ProblemType.KEY_REUSED, detail)
-    return Taken(submitted.id, submitted.state, row_bytes(row, services.settings.stream_url), replayed=True)
+    return Taken(submitted.id, submitted.state, row_bytes(row, services.settings), replayed=True)
 
 
 def _announce(services: Services, new: NewTask, submitted: Submitted, view: bytes) -> None:

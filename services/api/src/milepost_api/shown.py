@@ -5,15 +5,14 @@ from typing import Any, Final
 
 import orjson
 
+from milepost.runtime.settings import Settings
 from milepost.store import task_view
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.reply import REVALIDATE, Reply, json_reply
 
 PREFIX: Final = "/v1/tasks/"
 _ETAG_BYTES: Final = 12
-_WITH_LINKS: Final = (
-    b'%b,"links":{"self":"%b","result":"%b/result","events":"%b/events","cancel":"%b/cancel","stream":%b}}'
-)
+_WITH_LINKS: Final = b'%b,"links":{"self":"%b","result":"%b/result","events":%b,"cancel":"%b/cancel","stream":%b}}'
 
 
 def view_bytes(view: dict[str, Any]) -> bytes:
@@ -21,15 +20,16 @@ def view_bytes(view: dict[str, Any]) -> bytes:
     return orjson.dumps(view, option=JSON_OPTIONS)
 
 
-def with_links(view: bytes, task: str, stream_url: str) -> bytes:
-    """Return a task's JSON with `links` added. `task` is its id."""
-    here = (PREFIX + task).encode()
-    return _WITH_LINKS % (view[:-1], here, here, here, here, orjson.dumps(stream_url))
+def with_links(view: bytes, task: str, settings: Settings) -> bytes:
+    """Return a task's JSON with `links` added. `task` is its id; the notifier is where `settings` say."""
+    path = PREFIX + task
+    here, events = path.encode(), orjson.dumps(f"{settings.events_url.rstrip('/')}{path}/events")
+    return _WITH_LINKS % (view[:-1], here, here, events, here, orjson.dumps(settings.stream_url))
 
 
-def row_bytes(row: Any, stream_url: str, *, with_result: bool = True) -> bytes:
+def row_bytes(row: Any, settings: Settings, *, with_result: bool = True) -> bytes:
     """Return a row as the API shows it."""
-    return with_links(view_bytes(task_view(row, with_result=with_result)), str(row["id"]), stream_url)
+    return with_links(view_bytes(task_view(row, with_result=with_result)), str(row["id"]), settings)
 
 
 def etag_of(body: bytes) -> str:

@@ -26,7 +26,7 @@ async def cancel(call: Call) -> Reply:
         raise missing()
     row = outcome.row
     state = TaskState(row["state"])
-    body = row_bytes(row, services.settings.stream_url)
+    body = row_bytes(row, services.settings)
     if outcome.moved:
         services.announcer.ended(row)
     elif not state.terminal:

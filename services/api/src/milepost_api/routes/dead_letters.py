@@ -91,7 +91,7 @@ async def show(call: Call) -> Reply:
     id_ = task_id(call)
     row = await services.dead_letters.failed_task(call.tenant, id_)
     if row is not None:
-        task = orjson.Fragment(row_bytes(row, services.settings.stream_url))
+        task = orjson.Fragment(row_bytes(row, services.settings))
         return _json({**_task_letter(row), "task": task, "attempts": await attempts_of(call, id_)})
     record = await services.dead_letters.record(call.tenant, id_, operator=is_operator(call))
     if record is None:

@@ -28,13 +28,13 @@ async def retry(call: Call) -> Reply:
     rows = await services.dead_letters.replay(call.tenant, [task], uuids.uuid7(), states=_AGAIN)
     if rows:
         services.announcer.replayed(rows[0])
-        return accepted(row_bytes(rows[0], services.settings.stream_url), str(task))
+        return accepted(row_bytes(rows[0], services.settings), str(task))
     row = await services.store.get(call.tenant, task)
     if row is None:
         raise missing()
     if await _waits_again(call, row):
         # Somebody was faster, or this is the same request once more.
-        return json_reply(row_bytes(row, services.settings.stream_url))
+        return json_reply(row_bytes(row, services.settings))
     why = "it has its result" if row["state"] == TaskState.SUCCEEDED else "it is not over"
     detail = f"The task is {row['state']}: {why}. Only a task that failed or was cancelled can be retried."
     raise Refusal(ProblemType.STATE, detail)

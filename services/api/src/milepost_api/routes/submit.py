@@ -38,7 +38,7 @@ async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes,
     row = await call.services.waits.finished(call.tenant, taken.id, seconds)
     if row is None:
         return _accepted(call, taken, *more)
-    return json_reply(row_bytes(row, call.services.settings.stream_url), 200, *more)
+    return json_reply(row_bytes(row, call.services.settings), 200, *more)
 
 
 def _accepted(call: Call, taken: Taken, *more: tuple[bytes, bytes]) -> Reply:

@@ -32,8 +32,8 @@ async def list_tasks(call: Call) -> Reply:
     rows = await services.store.find(call.tenant, replace(filters, after=after, limit=filters.limit + 1))
     page = rows[: filters.limit]
     following = services.cursors.sign(call.tenant, filters, page[-1]["id"]) if len(rows) > len(page) else None
-    stream_url = services.settings.stream_url
-    items = [orjson.Fragment(row_bytes(row, stream_url, with_result=False)) for row in page]
+    settings = services.settings
+    items = [orjson.Fragment(row_bytes(row, settings, with_result=False)) for row in page]
     return json_reply(orjson.dumps({"items": items, "next": following}))
 
 
@@ -41,7 +41,7 @@ async def get_task(call: Call) -> Reply:
     """Show one task."""
     row = await find(call)
     # Progress here is as old as the last lease renewal (5 s); a newer snapshot from Redis would be laid over it here.
-    return conditional(row_bytes(row, call.services.settings.stream_url), call.header(b"if-none-match"))
+    return conditional(row_bytes(row, call.services.settings), call.header(b"if-none-match"))
 
 
 async def get_result(call: Call) -> Reply:
