@@ -136,6 +136,20 @@ async def test_a_full_subscription_anew_fits_and_a_flood_does_not(
         assert (code, reason) == (OVER, "over a limit: more than 50 frames a second")
 
 
+async def test_an_address_that_sent_too_much_stays_out_for_a_while(
+    tight: Settings, redis: Redis, postgres: Postgres
+) -> None:
+    async with edge_of(tight, redis, postgres, limits=Limits(subs=1, frames=1)) as edge:
+        async with watcher_of(edge, **seen_as("203.0.113.1")) as flooder:
+            for _ in range(300):
+                await flooder.send({"t": "ping"})
+            assert (await flooder.closed())[0] == OVER
+        status, text = await refused(edge, **seen_as("203.0.113.1"))
+        assert (status, "too much" in text) == (429, True)
+        async with watcher_of(edge, **seen_as("203.0.113.2")):
+            pass
+
+
 @pytest.mark.parametrize(
     ("opcode", "fin", "data"),
     [(Opcode.PING, True, b"x" * 125), (Opcode.PONG, True, b""), (Opcode.TEXT, False, b"")],

@@ -7,7 +7,7 @@ import pytest
 
 from milepost.errors import SettingsError
 from milepost.runtime.settings import Settings
-from milepost_notifier.admission import PER_ADDRESS, Addresses, Admission, Visit
+from milepost_notifier.admission import BARRED_S, PER_ADDRESS, Addresses, Admission, Visit
 from milepost_notifier.budget import Budget
 
 PROXIES = ["10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48"]
@@ -61,27 +61,27 @@ class TestCounts:
     def test_an_address_has_so_many_and_room_again_when_one_goes(self) -> None:
         counts = admission(max_connections_per_address=2)
         visits = [Visit(counts) for _ in range(3)]
-        assert [visit.come("198.51.100.1", []) is None for visit in visits] == [True, True, False]
-        assert Visit(counts).come("198.51.100.2", []) is None
+        assert [visit.come("198.51.100.1", [], 0.0) is None for visit in visits] == [True, True, False]
+        assert Visit(counts).come("198.51.100.2", [], 0.0) is None
         visits[2].over()
-        assert Visit(counts).come("198.51.100.1", []) is not None
+        assert Visit(counts).come("198.51.100.1", [], 0.0) is not None
         visits[0].over()
-        assert Visit(counts).come("198.51.100.1", []) is None
+        assert Visit(counts).come("198.51.100.1", [], 0.0) is None
 
     def test_neighbours_of_one_ipv6_network_are_one(self) -> None:
         counts = admission(max_connections_per_address=1)
-        assert Visit(counts).come("2001:db8::1", []) is None
-        assert Visit(counts).come("2001:db8::2", []) is not None
-        assert Visit(counts).come("2001:db8:0:1::1", []) is None
+        assert Visit(counts).come("2001:db8::1", [], 0.0) is None
+        assert Visit(counts).come("2001:db8::2", [], 0.0) is not None
+        assert Visit(counts).come("2001:db8:0:1::1", [], 0.0) is None
 
     @pytest.mark.parametrize("local", ["127.0.0.1", "::1", "127.8.8.8", None])
     def test_this_machine_has_no_limit_unless_one_is_set(self, local: str | None) -> None:
         counts = admission()
-        assert [Visit(counts).come(local, []) for _ in range(PER_ADDRESS + 1)] == [None] * (PER_ADDRESS + 1)
-        far = [Visit(counts).come("198.51.100.1", []) for _ in range(PER_ADDRESS + 1)]
+        assert [Visit(counts).come(local, [], 0.0) for _ in range(PER_ADDRESS + 1)] == [None] * (PER_ADDRESS + 1)
+        far = [Visit(counts).come("198.51.100.1", [], 0.0) for _ in range(PER_ADDRESS + 1)]
         assert [why is None for why in far] == [True] * PER_ADDRESS + [False]
         strict = admission(max_connections_per_address=1)
-        assert [Visit(strict).come(local, []) is None for _ in range(2)] == [True, False]
+        assert [Visit(strict).come(local, [], 0.0) is None for _ in range(2)] == [True, False]
 
     def test_a_tenant_has_so_many(self) -> None:
         counts = admission(max_connections_per_tenant=1)
@@ -98,11 +98,30 @@ class TestCounts:
         for number in range(100):
             visit = Visit(counts)
             visit.waits(lambda: None)
-            visit.come(f"198.51.100.{number}", [])
+            visit.come(f"198.51.100.{number}", [], 0.0)
             visit.known(f"t{number}")
             visit.over()
             visit.over()
         assert (dict(counts.by_address), dict(counts.by_tenant), counts.waiting) == ({}, {}, {})
+
+
+class TestBarring:
+    def test_keeps_an_address_out_for_a_while_and_no_other(self) -> None:
+        counts = admission()
+        flooder = Visit(counts)
+        flooder.come("198.51.100.1", [], 0.0)
+        flooder.sent_too_much(0.0)
+        flooder.over()
+        assert Visit(counts).come("198.51.100.1", [], BARRED_S - 0.1) is not None
+        assert Visit(counts).come("198.51.100.2", [], 0.1) is None
+        assert Visit(counts).come("198.51.100.1", [], BARRED_S) is None
+
+    def test_is_not_for_this_machine(self) -> None:
+        counts = admission()
+        flooder = Visit(counts)
+        flooder.come("127.0.0.1", [], 0.0)
+        flooder.sent_too_much(0.0)
+        assert Visit(counts).come("127.0.0.1", [], 0.1) is None
 
 
 class TestWaiting:

@@ -8,6 +8,7 @@ import pytest
 from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.runtime.auth import WATCH, Principal
+from milepost_notifier.limits import Limits
 from milepost_notifier.session import FORBIDDEN, Ignore, Listen, Lookup
 from milepost_schemas.frames import CloseCode
 from tests.unit.notifier.making import OTHER, TASK, Driven, event, view
@@ -181,6 +182,14 @@ class TestRenewal:
         driven.session.refused(lookup.sub, lookup.join, *FORBIDDEN)
         assert [frame["code"] for frame in driven.frames()] == ["forbidden"]
         assert driven.forgets() == [TASK]
+
+    def test_again_and_again_is_too_much(self) -> None:
+        driven = greeted()
+        for _ in range(Limits().renewals):
+            renew(driven, holder())
+        assert closed_with(driven) is None
+        renew(driven, holder())
+        assert closed_with(driven) == CloseCode.OVER_LIMIT.code
 
     def test_with_the_same_grant_changes_nothing(self) -> None:
         driven = greeted(LABEL)

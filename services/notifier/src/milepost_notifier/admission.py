@@ -12,6 +12,9 @@ Network = IPv4Network | IPv6Network
 
 PER_ADDRESS: Final = 1_000
 """Connections of one address, unless the setting says otherwise."""
+BARRED_S: Final = 10.0
+"""An address that sent too much may not come back for so long: a new connection has a burst of its own."""
+_BARRED_MAX: Final = 10_000
 _V6_HOME: Final = 64
 """Who has one IPv6 address has all of these."""
 
@@ -55,14 +58,27 @@ class Admission:
         self.by_address: Counter[str] = Counter()
         self.by_tenant: Counter[str] = Counter()
         self.waiting: dict[Visit, Callable[[], object]] = {}
+        self._barred: dict[str, float] = {}
 
     def allowed(self, address: str) -> float:
         """Return how many connections an address may have."""
         if self.per_address is not None:
             return self.per_address
-        # On this machine stands a proxy that was not named, behind which everybody has one address.
-        local = not address or address == "::/64" or ip_address(address.partition("/")[0]).is_loopback
-        return float("inf") if local else PER_ADDRESS
+        return float("inf") if _local(address) else PER_ADDRESS
+
+    def bar(self, address: str, now: float) -> None:
+        """Let nobody in from an address for a while, unless everybody may come from there."""
+        if not _local(address):
+            if len(self._barred) >= _BARRED_MAX:
+                self._barred = {name: until for name, until in self._barred.items() if until > now}
+            self._barred[address] = now + BARRED_S
+
+    def barred(self, address: str, now: float) -> float:
+        """Return for how many seconds more nobody may come from an address; 0: they may."""
+        left = self._barred.get(address, now) - now
+        if left <= 0:
+            self._barred.pop(address, None)
+        return max(left, 0.0)
 
 
 class Visit:
@@ -87,16 +103,24 @@ class Visit:
             oldest = next(iter(waiting))
             waiting.pop(oldest)()
 
-    def come(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
+    def come(self, peer: str | None, forwarded: Iterable[str], now: float) -> str | None:
         """Count a client by its address; return why it cannot come in, None if it can."""
         admission = self._admission
         address = admission.addresses.client(peer, forwarded)
+        if admission.barred(address, now):
+            return f"Somebody at your address sent too much; nobody from there is let in for {BARRED_S:g} seconds."
         most = admission.allowed(address)
         if admission.by_address[address] >= most:
-            return f"Your address has {most:,} connections; MILEPOST_MAX_CONNECTIONS_PER_ADDRESS allows no more."
+            allowed = "MILEPOST_MAX_CONNECTIONS_PER_ADDRESS allows no more"
+            return f"Your address has {most:,} connections; {allowed}. Close some first."
         admission.by_address[address] += 1
         self._address = address
         return None
+
+    def sent_too_much(self, now: float) -> None:
+        """Take that the client was cut off for what it sent."""
+        if self._address is not None:
+            self._admission.bar(self._address, now)
 
     def known(self, tenant: str) -> str | None:
         """Count a client that said who it is; return why it cannot stay, None if it can."""
@@ -116,6 +140,11 @@ class Visit:
         if self.tenant is not None:
             _less(admission.by_tenant, self.tenant)
         self._address = self.tenant = None
+
+
+def _local(address: str) -> bool:
+    """Whether an address is this machine, where a proxy may stand that was not named: everybody has that address."""
+    return not address or address == "::/64" or ip_address(address.partition("/")[0]).is_loopback
 
 
 def _less(counter: Counter[str], key: str) -> None:

@@ -1,6 +1,7 @@
 """One client's WebSocket: a session, and a transport that is written to without ever waiting."""
 
 import asyncio
+import logging
 import re
 from http import HTTPStatus
 from typing import Any, Final
@@ -82,6 +83,7 @@ class Connection(ServerConnection):
 
     def _cut_off(self, detail: str) -> None:
         self.flooded = True
+        self.visit.sent_too_much(self.loop.time())
         if self.session is None:
             self.transport.abort()
         else:
@@ -112,6 +114,14 @@ class Connection(ServerConnection):
                 await self.close(code, reason)
         except TimeoutError:
             self.transport.abort()
+
+
+def quiet() -> logging.Logger:
+    """Return the library's logger without what anybody who knocks at the port can make it say, with a traceback."""
+    logger = logging.getLogger("milepost.notifier.websockets")
+    if not logger.filters:
+        logger.addFilter(lambda record: record.msg != "opening handshake failed")
+    return logger
 
 
 class _Framer:
@@ -170,7 +180,7 @@ def bad_ticket(connection: ServerConnection) -> Response:
 
 def too_many(connection: ServerConnection, detail: str) -> Response:
     """Return the answer to a client whose address has too many connections."""
-    response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{detail} Close some first.\n")
+    response = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{detail}\n")
     response.headers["Retry-After"] = "5"
     return response
 

@@ -26,7 +26,7 @@ from milepost.runtime.auth import Authenticator, Principal, watcher
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost_notifier.admission import Admission
-from milepost_notifier.connections import Connection, bad_ticket, over_limit, refusal, ticket_in, too_many
+from milepost_notifier.connections import Connection, bad_ticket, over_limit, quiet, refusal, ticket_in, too_many
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.limits import Limits
 from milepost_notifier.peer import Peer
@@ -137,6 +137,7 @@ class Edge:
             compression=None,
             server_header=None,
             open_timeout=self._limits.hello,
+            logger=quiet(),
             ping_interval=None,  # the protocol has its own, which browsers can see
             close_timeout=2,
             max_size=FRAME_MAX,
@@ -167,8 +168,8 @@ class Edge:
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
-        peer = connection.remote_address
-        detail = connection.visit.come(peer[0] if peer else None, request.headers.get_all("X-Forwarded-For"))
+        peer, now = connection.remote_address, asyncio.get_running_loop().time()
+        detail = connection.visit.come(peer[0] if peer else None, request.headers.get_all("X-Forwarded-For"), now)
         if detail is not None:
             return too_many(connection, detail)
         if self.full:

@@ -15,6 +15,8 @@ class Limits:
     """Subscriptions of one connection."""
     frames: float = 100.0
     """Frames a second a client may send, parts of messages and control frames included."""
+    renewals: int = 10
+    """Tokens a client may show in a row; after that one every second."""
     soft: int = 256 * 1024
     """More than this waiting to be sent: snapshots instead of events."""
     tail: int = 128 * 1024

@@ -18,6 +18,7 @@ from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
 from milepost.runtime.auth import Principal
 from milepost.runtime.tokens import TokenExpired
+from milepost_notifier.budget import Budget
 from milepost_notifier.limits import Limits
 from milepost_notifier.listening import Listening
 from milepost_notifier.outbox import Outbox, Subscription
@@ -89,6 +90,7 @@ class Session:
         """Before this time alone changes nothing, and `tick` need not be called."""
         self._authenticate = authenticate
         self._validity = Validity(None, now)
+        self._renewals = Budget(1.0, limits.renewals, now)
         self._limits = limits
         self._deadline = self.due
         self._ping_at = 0.0
@@ -145,6 +147,9 @@ class Session:
 
     def _renew(self, frame: Hello, now: float) -> None:
         """Take another token; what it does not cover ends."""
+        if not self._renewals.take(now):  # to check one takes a while
+            self.over_limit("more than one token a second")
+            return
         before, principal = self.principal, self._identified(frame)
         if principal is None or before is None:
             return

@@ -82,9 +82,10 @@ class Streams:
                 return _later()
             raise unavailable("This notifier is full or about to stop.")
         visit = Visit(self._edge.admission)
-        detail = visit.come(request.remote, request.headers.getall("X-Forwarded-For", []))
+        now = asyncio.get_running_loop().time()
+        detail = visit.come(request.remote, request.headers.getall("X-Forwarded-For", []), now)
         if detail is not None:
-            raise Refusal(ProblemType.TOO_MANY, f"{detail} Close some first.", {hdrs.RETRY_AFTER: "5"})
+            raise Refusal(ProblemType.TOO_MANY, detail, {hdrs.RETRY_AFTER: "5"})
         try:
             session = await self._greeted(request.headers, query)
             return await self._write(Stream(request, session, visit, task, since), session, what)
