@@ -16,10 +16,13 @@ import orjson
 
 from milepost.domain.states import Actor
 from milepost.errors import Unavailable
-from milepost.store import Finish, Held, Moved, NewTask, Release, Retry, Store, WorkerBeat
+from milepost.store import Finish, GivenUp, Held, Moved, NewTask, Release, Retry
 from milepost.store.connection import Pool
+from milepost_api.trees import Trees
 from milepost_schemas.task import TaskState as S
 from tests.integration.store.conftest import new_task
+from tests.integration.store.simulation.hands import Heard, beat_of, failure
+from tests.integration.store.simulation.journal import AllOfIt
 
 HOUR = 3600.0
 TRIES = 50
@@ -44,24 +47,24 @@ class Told:
     lost: list[Held] = field(default_factory=list)
     cancelled: list[tuple[UUID, bool, Any]] = field(default_factory=list)
     published: list[Held] = field(default_factory=list)
+    left: list[Held] = field(default_factory=list)
+    replayed: list[Held] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
-
-
-def presence_of(worker: UUID) -> WorkerBeat:
-    """Return what a worker says that holds its presence lock; here nobody does."""
-    return WorkerBeat(worker, "w", "h", 1, "1", ["default"], ["t.x"], 4, 0, draining=False, presence=True)
 
 
 class Crowd:
     """Parties over one store, and what they pass on to each other: hints and old epochs never go away."""
 
-    def __init__(self, pool: Pool, stores: Mapping[Actor, Store], seed: int) -> None:
+    def __init__(self, pool: Pool, stores: Mapping[Actor, AllOfIt], seed: int) -> None:
         self.pool = pool
         self.api = stores[Actor.API]
         self.worker = stores[Actor.WORKER]
         self.sweeper = stores[Actor.SWEEPER]
         self.passes = stores[Actor.DUE_PASS]
         self.told = Told()
+        heard: Any = Heard()
+        self.heard: Heard = heard
+        self.trees = Trees(self.api, heard)
         self.seed = seed
         self.hints: list[Held] = []
         self.tasks: list[NewTask] = []
@@ -71,7 +74,7 @@ class Crowd:
         over = asyncio.Event()
         parties: list[tuple[Callable[[Random], Awaitable[None]], int]] = [
             (self.works, 4), (self.sweeps, 2), (self.makes_due, 2), (self.cancels, 2), (self.publishes, 2),
-            (self.makes_time_pass, 2),
+            (self.makes_time_pass, 2), (self.replays, 1), (self.sees_to_trees, 1),
         ]  # fmt: skip
 
         async def party(act: Callable[[Random], Awaitable[None]], name: str) -> None:
@@ -110,6 +113,7 @@ class Crowd:
         new = [
             new_task(
                 idempotency_key=dice.choice([None, f"key {dice.randint(0, 9)}"]),
+                parent_id=dice.choice(self.tasks[-12:]).id if self.tasks and dice.random() < 0.4 else None,
                 max_attempts=dice.randint(1, 3),
                 delay=HOUR if dice.random() < 0.2 else None,
                 expires_in=HOUR if dice.random() < 0.4 else None,
@@ -128,7 +132,7 @@ class Crowd:
         """One of several that share an identity's worth of luck: each call is a worker of its own."""
         worker = UUID(int=dice.randint(1, 4))
         if dice.random() < 0.1:
-            await self.repeated(partial(self.worker.beat, presence_of(worker)))
+            await self.repeated(partial(self.worker.beat, beat_of(worker, presence=True)))
         what = dice.random()
         if what < 0.35:
             got = await self.repeated(lambda: self.worker.claim(worker, HOUR, self.some(dice, self.hints)))
@@ -141,8 +145,12 @@ class Crowd:
             await self.writes(dice, grants)
 
     async def writes(self, dice: Random, grants: list[tuple[Held, UUID, int]]) -> None:
-        what, seq = dice.choice(["renew", "finish", "finish", "retry", "release"]), 10
+        what, seq = dice.choice(["renew", "finish", "finish", "retry", "release", "abandon"]), 10
         helds = [held for held, _, _ in grants]
+        if what == "abandon":
+            given = [GivenUp(held, failure("Released"), counts=dice.random() < 0.5) for held in helds]
+            self.told.left += await self.repeated(lambda: self.worker.abandon(given))
+            return
         if what == "renew":
             kept = await self.repeated(lambda: self.worker.renew(HOUR, [(held, 1, None) for held in helds]))
             self.told.lost += set(helds) - {renewed.held for renewed in kept}
@@ -163,10 +171,10 @@ class Crowd:
             moved = await self.repeated(lambda: self.worker.retry(again)) if again else []
             self.told.wrote += [Wrote(row.held, None, m) for row, m in zip(again, moved, strict=True)]
             return
-        given = [Release(held, seq) for held in helds]
-        moved = await self.repeated(lambda: self.worker.release(given))
-        self.told.wrote += [Wrote(row.held, None, m) for row, m in zip(given, moved, strict=True)]
-        self.hints += [row.held for row, m in zip(given, moved, strict=True) if m and m.state is S.QUEUED]
+        released = [Release(held, seq) for held in helds]
+        moved = await self.repeated(lambda: self.worker.release(released))
+        self.told.wrote += [Wrote(row.held, None, m) for row, m in zip(released, moved, strict=True)]
+        self.hints += [row.held for row, m in zip(released, moved, strict=True) if m and m.state is S.QUEUED]
 
     async def sweeps(self, dice: Random) -> None:
         # Nobody here holds a presence lock, so all who say so are absent; now and then one of them counts as dead.
@@ -191,6 +199,24 @@ class Crowd:
             outcome = await self.repeated(partial(self.api.cancel, "default", task.id))
             assert outcome is not None
             self.told.cancelled.append((task.id, outcome.moved, outcome.row))
+            if outcome.tree and dice.random() < 0.7:
+                await self.repeated(partial(self.trees.at_once, "default", task.id))
+
+    async def sees_to_trees(self, dice: Random) -> None:
+        """Whoever was to see to them is taken for dead, rightly or not."""
+        await self.pool.execute("update milepost.cancellations set taken_until = now() - interval '1 second'")
+        for root, tenant in await self.repeated(partial(self.api.take_cancellations, dice.randint(1, 3), HOUR)):
+            await self.repeated(partial(self.trees.at_once, tenant, root))
+
+    async def replays(self, dice: Random) -> None:
+        if dice.random() < 0.7:
+            return
+        ids = [task.id for task in self.some(dice, self.tasks, 3)]
+        replay, pace = UUID(int=dice.randint(0xE0, 0xE3)), dice.choice([0.0, HOUR])
+        states = dice.choice([[S.FAILED], [S.FAILED, S.CANCELLED]])
+        rows = await self.repeated(lambda: self.api.replay("default", ids, replay, pace, states))
+        self.told.replayed += [Held(row["id"], row["epoch"]) for row in rows]
+        self.hints += [Held(row["id"], row["epoch"]) for row in rows if row["state"] == S.QUEUED]
 
     async def publishes(self, dice: Random) -> None:
         """Some die before they delete what they published."""
@@ -212,6 +238,12 @@ class Crowd:
 
     async def ends(self) -> None:
         """Let all time pass and all work be done, by one quiet worker."""
+        while await self.pool.fetchval("select count(*) from milepost.cancellations"):
+            await self.sees_to_trees(Random(0))
+            await self.pool.execute(
+                "update milepost.tasks set lease_until = now() - interval '2 minutes' where state = 'running'"
+            )
+            await self.sweeps(Random(0))
         while await self.pool.fetchval("select count(*) from milepost.tasks where finished_at is null"):
             await self.pool.execute(
                 "update milepost.tasks set lease_until = now() - interval '2 minutes' where state = 'running'"

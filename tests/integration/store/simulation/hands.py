@@ -8,12 +8,15 @@ import hypothesis.strategies as st
 import orjson
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from milepost.domain.presence import Sighting
 from milepost.domain.states import Actor
-from milepost.store import Claimed, Finish, Held, Moved, NewTask, Release, Retry, Store
+from milepost.store import Claimed, Finish, GivenUp, Held, Moved, NewTask, Release, Retry, WorkerBeat
 from milepost.store.connection import Pool
+from milepost.store.session import presence_key
+from milepost_api.trees import Trees
 from milepost_schemas.task import TaskState as S
 from tests.integration.store.conftest import new_task
-from tests.integration.store.simulation.journal import EMPTY
+from tests.integration.store.simulation.journal import EMPTY, AllOfIt
 from tests.integration.store.simulation.model import Model, Task
 
 HOUR = 3600.0
@@ -35,15 +38,36 @@ def chosen(items: list[T], which: list[int]) -> list[T]:
     return list(dict.fromkeys(items[-1 - n % len(items)] for n in which))
 
 
+class Heard:
+    """Takes down what is told of descendants that were cancelled, in an announcer's place."""
+
+    def __init__(self) -> None:
+        self.over: list[Any] = []
+        self.asked: list[UUID] = []
+
+    def ended(self, row: Any) -> None:
+        """One that nobody ran."""
+        self.over.append(row)
+
+    def cancel_request(self, task: UUID, _tenant: str, _traceparent: str | None) -> None:
+        """One that somebody runs."""
+        self.asked.append(task)
+
+
 def failure(kind: str) -> str:
     """Return an error as a worker writes it."""
     return orjson.dumps({"type": kind, "message": "", "retryable": True}).decode()
 
 
+def beat_of(worker: UUID, *, presence: bool) -> WorkerBeat:
+    """Return what a worker says of itself."""
+    return WorkerBeat(worker, "w", "h", 1, "1", ["default"], ["t.x"], 4, 0, draining=False, presence=presence)
+
+
 class World:
     """Connections that outlive the histories run over them."""
 
-    def __init__(self, run: Callable[[Awaitable[Any]], Any], pool: Pool, stores: Mapping[Actor, Store]) -> None:
+    def __init__(self, run: Callable[[Awaitable[Any]], Any], pool: Pool, stores: Mapping[Actor, AllOfIt]) -> None:
         self.run = run
         self.pool = pool
         self.api = stores[Actor.API]
@@ -63,7 +87,10 @@ class Hands(RuleBasedStateMachine):
         self.hints: list[Held] = []
         self.grants: list[Held] = []
         self.accepted: set[UUID] = set()
+        self.sightings: dict[Sighting, bool] = {}
+        """Workers that were seen without their lock; whether they have said nothing since."""
         self.do(world.pool.execute(EMPTY))
+        self.do(world.pool.execute("select pg_advisory_unlock_all()"))
 
     def do(self, asked: Awaitable[T]) -> T:
         done: T = self.world.run(asked)
@@ -102,16 +129,21 @@ class Hands(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.submissions) < FEW)
     @rule(
+        below=st.one_of(st.none(), pick),
         keys=st.lists(st.sampled_from([None, None, "a", "b"]), min_size=1, max_size=3),
         max_attempts=st.integers(1, 3),
         later=seldom,
         expires=seldom,
     )
-    def submits(self, keys: list[str | None], max_attempts: int, *, later: bool, expires: bool) -> None:
+    def submits(
+        self, keys: list[str | None], max_attempts: int, below: int | None = None, *, later: bool, expires: bool
+    ) -> None:
+        parent = None if below is None or not self.model.tasks else chosen(list(self.model.tasks), [below])[0]
         new = [
             new_task(
                 id=UUID(int=1 + len(self.submissions) + n),
                 idempotency_key=key,
+                parent_id=parent,
                 max_attempts=max_attempts,
                 delay=HOUR if later else None,
                 expires_in=HOUR if expires else None,
@@ -130,7 +162,12 @@ class Hands(RuleBasedStateMachine):
     def submit(self, new: list[NewTask]) -> None:
         expected = [
             self.model.submit(
-                t.id, t.idempotency_key, t.max_attempts, later=t.delay is not None, expires=t.expires_in is not None
+                t.id,
+                t.idempotency_key,
+                t.max_attempts,
+                t.parent_id,
+                later=t.delay is not None,
+                expires=t.expires_in is not None,
             )
             for t in new
         ]
@@ -144,16 +181,58 @@ class Hands(RuleBasedStateMachine):
             if submitted.before is None:
                 self.hint(submitted.id)
 
-    @rule(which=pick, running=st.booleans())
-    def cancels(self, which: int, *, running: bool) -> None:
+    @rule(which=pick, running=st.booleans(), dies=seldom)
+    def cancels(self, which: int, *, running: bool, dies: bool) -> None:
+        """The api may die before it has seen to what is below."""
         some = [held.id for held in self.owners()] if running else []
         (id_,) = chosen(some or list(self.model.tasks), [which])
-        moved = self.model.cancel(id_)
+        moved, tree = self.model.cancel(id_)
         outcome = self.do(self.world.api.cancel("default", id_))
         assert outcome is not None
-        assert outcome.moved == moved
+        assert (outcome.moved, outcome.tree) == (moved, tree)
         assert outcome.row["state"] == self.model.tasks[id_].state
         assert outcome.row["epoch"] == self.model.tasks[id_].epoch
+        if tree and not dies:
+            self.sees_to(id_)
+
+    def sees_to(self, root: UUID) -> None:
+        """Cancel what is below a task, by the api's own hand."""
+        heard: Any = Heard()
+        ended, asked = self.model.see_to(root)
+        self.do(Trees(self.world.api, heard).at_once("default", root))
+        assert {row["id"] for row in heard.over} == ended
+        assert set(heard.asked) == asked
+        for row in heard.over:
+            assert (row["state"], row["epoch"]) == (S.CANCELLED, self.model.tasks[row["id"]].epoch)
+
+    @precondition(lambda self: self.model.cancellations)
+    @rule(limit=st.integers(1, 3), dies=seldom)
+    def trees_are_looked_at_again(self, limit: int, *, dies: bool) -> None:
+        self.do(self.world.pool.execute("update milepost.cancellations set taken_until = now() - interval '1 second'"))
+        taken = self.do(self.world.api.take_cancellations(limit, HOUR))
+        assert {root for root, _ in taken} <= self.model.cancellations
+        assert len(taken) == min(limit, len(self.model.cancellations))
+        for root, _ in [] if dies else taken:
+            self.sees_to(root)
+
+    @precondition(lambda self: self.some(lambda t: t.state in {S.FAILED, S.CANCELLED}))
+    @rule(
+        which=picks,
+        states=st.sampled_from([[S.FAILED], [S.FAILED, S.CANCELLED]]),
+        replay=st.sampled_from([UUID(int=0xE0), UUID(int=0xE1)]),
+        paced=st.booleans(),
+    )
+    def replays(self, which: list[int], states: list[S], replay: UUID, *, paced: bool) -> None:
+        """Also of what is not over, or was replayed already: then nothing happens to it."""
+        over = [task.id for task in self.some(lambda t: t.state in {S.FAILED, S.CANCELLED})]
+        ids = list(dict.fromkeys([*chosen(over, which), *chosen(list(self.model.tasks), which)]))
+        expected = self.model.replay(ids, replay, states, paced=paced)
+        rows = self.do(self.world.api.replay("default", ids, replay, HOUR if paced else 0.0, states))
+        assert sorted(row["id"] for row in rows) == expected
+        for row in rows:
+            task = self.model.tasks[row["id"]]
+            assert (row["state"], row["epoch"]) == (task.state, task.epoch)
+            self.hint(task.id)
 
     # -- workers
 
@@ -212,7 +291,7 @@ class Hands(RuleBasedStateMachine):
 
     @precondition(lambda self: self.zombies())
     @rule(
-        what=st.sampled_from(["renew", "finish", "finish", "retry", "release"]),
+        what=st.sampled_from(["renew", "finish", "finish", "retry", "release", "abandon"]),
         which=picks,
         owner_too=st.booleans(),
         ahead=seqs,
@@ -230,6 +309,36 @@ class Hands(RuleBasedStateMachine):
                 self.retry(helds, ahead, now=True)
             case "release":
                 self.release(helds, ahead)
+            case "abandon":
+                self.abandon(helds, counts=state is S.FAILED)
+
+    @precondition(lambda self: self.owners())
+    @rule(which=picks, counts=st.booleans(), late=st.booleans())
+    def abandons(self, which: list[int], *, counts: bool, late: bool) -> None:
+        """And a renewal from before may arrive after it."""
+        helds = chosen(self.owners(), which)
+        self.abandon(helds, counts=counts)
+        if late:
+            self.renew(helds, 0)
+
+    def abandon(self, helds: list[Held], *, counts: bool) -> None:
+        reason = "LoopBlocked" if counts else "Released"
+        expected = {held for held in helds if self.model.abandon(held, reason, counts=counts)}
+        got = self.do(self.world.worker.abandon([GivenUp(held, failure(reason), counts) for held in helds]))
+        assert got == expected
+
+    @rule(worker=workers, locked=st.booleans(), said=st.booleans())
+    def says_whether_it_is_present(self, worker: UUID, *, locked: bool, said: bool) -> None:
+        """A worker takes its lock or loses it, and says that it has it, rightly or not."""
+        take = "pg_advisory_lock" if locked else "pg_advisory_unlock"
+        if locked != (worker in self.model.locks):
+            self.do(self.world.pool.execute(f"select {take}($1)", presence_key(worker)))
+        self.do(self.world.worker.beat(beat_of(worker, presence=said)))
+        (self.model.locks.add if locked else self.model.locks.discard)(worker)
+        (self.model.present.add if said else self.model.present.discard)(worker)
+        self.sightings = {sighting: at for sighting, at in self.sightings.items() if sighting.worker != worker} | {
+            sighting: False for sighting in self.sightings if sighting.worker == worker
+        }
 
     def renew(self, helds: list[Held], seq: int) -> None:
         expected = {held: cancel for held in helds if (cancel := self.model.renew(held, seq)) is not None}

@@ -3,6 +3,7 @@
 Every move goes through `Model._move`, which takes only what the table of transitions allows that actor.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
@@ -29,7 +30,7 @@ class Move(NamedTuple):
 
 @dataclass(slots=True)
 class Task:
-    """One task. The last four members are what time has done to it."""
+    """One task. `due`, `lapsed`, `late` and `old` are what time has done to it."""
 
     id: UUID
     max_attempts: int
@@ -46,6 +47,7 @@ class Task:
     lapsed: bool = False
     late: bool = False
     old: bool = False
+    parent: UUID | None = None
 
     @property
     def held(self) -> Held:
@@ -65,8 +67,16 @@ class Model:
     """Those since somebody last looked."""
     owners: dict[Held, UUID] = field(default_factory=dict)
     """Who was given which epoch: one worker, once."""
-    ended: set[Held] = field(default_factory=set)
+    ended: dict[Held, S] = field(default_factory=dict)
     """Every terminal state that ever was: each has its completion."""
+    cancellations: set[UUID] = field(default_factory=set)
+    """Whose descendants are to be looked at."""
+    replayed: dict[UUID, int] = field(default_factory=dict)
+    """How many tasks each replay has planned, one an hour."""
+    present: set[UUID] = field(default_factory=set)
+    """Workers that say they hold their presence lock."""
+    locks: set[UUID] = field(default_factory=set)
+    """Those that do."""
 
     def _move(self, task: Task, name: str, target: S, actor: Actor) -> None:
         (move,) = (t for t in TRANSITIONS if t[:4] == (name, task.state, target, actor))
@@ -80,27 +90,39 @@ class Model:
             task.old = False  # what is released or taken back keeps its place in the queue
         if target in TERMINAL:
             self.outbox[task.held] = False
-            self.ended.add(task.held)
+            self.ended[task.held] = target
         self.moves.append(Move(task.id, source, target, before, task.epoch, task.attempt, actor))
 
     # -- the api
 
-    def submit(self, id_: UUID, key: str | None, max_attempts: int, *, later: bool, expires: bool) -> UUID:
+    def submit(
+        self, id_: UUID, key: str | None, max_attempts: int, parent: UUID | None, *, later: bool, expires: bool
+    ) -> UUID:
         """Return the id of the task that stands for this submission."""
         if id_ in self.tasks:
             return id_
         if key is not None and key in self.keys:
             return self.keys[key]
-        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED)
+        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED, parent=parent)
         self.tasks[id_] = task
         if key is not None:
             self.keys[key] = id_
         self.moves.append(Move(id_, None, task.state, 0, 0, 0, Actor.API))
         return id_
 
-    def cancel(self, id_: UUID) -> bool:
-        """Return whether this call ended the task."""
+    def children(self, parent: UUID) -> list[Task]:
+        """Return the tasks that name it as their parent."""
+        return [task for task in self.tasks.values() if task.parent == parent]
+
+    def cancel(self, id_: UUID) -> tuple[bool, bool]:
+        """Return whether this call ended the task, and whether there may be something below to see to."""
         task = self.tasks[id_]
+        tree = task.state is S.RUNNING or (task.state not in {S.SUCCEEDED, S.FAILED} and bool(self.children(id_)))
+        if tree:
+            self.cancellations.add(id_)
+        return self._cancel_one(task), tree
+
+    def _cancel_one(self, task: Task) -> bool:
         if task.state in TERMINAL:
             return False
         task.asked = True
@@ -108,6 +130,38 @@ class Model:
             return False
         self._move(task, "cancel", S.CANCELLED, Actor.API)
         return True
+
+    def see_to(self, root: UUID) -> tuple[set[UUID], set[UUID]]:
+        """Cancel what is below a task; return who ended by that, and who was asked to stop."""
+        ended, asked = set(), set()
+        left = self.children(root)
+        while left:
+            task = left.pop()
+            left += self.children(task.id)
+            if self._cancel_one(task):
+                ended.add(task.id)
+            elif task.state is S.RUNNING:
+                asked.add(task.id)
+        if self.tasks[root].state in TERMINAL and not asked:
+            self.cancellations.discard(root)
+        return ended, asked
+
+    def replay(self, ids: list[UUID], replay: UUID, states: list[S], *, paced: bool) -> list[UUID]:
+        """Have finished tasks run again, an hour apart if `paced`; return which."""
+        asked = sorted(id_ for id_ in set(ids) if self.tasks[id_].state in states)
+        planned = self.replayed.get(replay, 0)
+        for place, id_ in enumerate(asked):
+            task = self.tasks[id_]
+            self.history[task.held] = (task.attempt, task.state)
+            self.cancellations.discard(id_)
+            later = paced and planned + place > 0
+            task.attempt, task.result, task.error, task.worker, task.asked = 0, None, None, None, False
+            task.due = paced and not later
+            task.late = task.old = False
+            self._move(task, "replay", S.SCHEDULED if later else S.QUEUED, Actor.API)
+        if asked and paced:
+            self.replayed[replay] = planned + len(asked)
+        return asked
 
     # -- workers
 
@@ -134,8 +188,9 @@ class Model:
         return task if task.state is S.RUNNING and task.epoch == held.epoch else None
 
     def renew(self, held: Held, seq: int) -> bool | None:
-        """Return whether a cancel was asked for; None for a zombie."""
-        if (task := self.owned(held)) is None:
+        """Return whether a cancel was asked for; None for a zombie, and for what its worker gave up."""
+        task = self.owned(held)
+        if task is None or task.error is not None:
             return None
         task.seq, task.lapsed = max(task.seq, seq), False
         return task.asked
@@ -168,24 +223,35 @@ class Model:
         if task.asked:
             self._move(task, "finish", S.CANCELLED, Actor.WORKER)
             return S.CANCELLED
-        task.attempt -= 1
+        task.attempt = max(task.attempt - 1, 0)
         self.history[held] = (task.attempt, "released")
         self._move(task, "release", S.QUEUED, Actor.WORKER)
         return S.QUEUED
 
+    def abandon(self, held: Held, reason: str, *, counts: bool) -> bool:
+        """Leave a task to the sweep; return whether it was ours to leave, and had not been left before."""
+        task = self.owned(held)
+        if task is None or task.error is not None:
+            return False
+        task.error, task.lapsed = reason, True
+        if not counts and task.attempt > 0:
+            task.attempt -= 1
+            self.moves.append(Move(task.id, S.RUNNING, S.RUNNING, task.epoch, task.epoch, task.attempt, Actor.WORKER))
+        return True
+
     # -- passes
 
-    def lost(self) -> list[UUID]:
-        """What a sweeper may take back."""
-        return [t.id for t in self.tasks.values() if t.state is S.RUNNING and t.lapsed]
+    def lost(self, dead: AbstractSet[UUID] = frozenset()) -> list[UUID]:
+        """What a sweeper may take back, if those workers are dead."""
+        return [t.id for t in self.tasks.values() if t.state is S.RUNNING and (t.lapsed or t.worker in dead)]
 
     def sweep(self, id_: UUID) -> None:
-        """Take back a task whose lease ran out."""
+        """Take back a task whose lease ran out, whose worker is dead, or that was given up."""
         task = self.tasks[id_]
-        assert task.lapsed, "taken from a live owner"
-        self.history[task.held] = (task.attempt, "lease_lost")
+        released = task.error == "Released"
+        self.history[task.held] = (task.attempt, "released" if released else "lease_lost")
         target = S.CANCELLED if task.asked else S.FAILED if task.attempt >= task.max_attempts else S.QUEUED
-        task.error = "LeaseLost"
+        task.error = None if released else task.error or "LeaseLost"
         self._move(task, "sweep", target, Actor.SWEEPER)
 
     def waiting(self) -> list[UUID]:

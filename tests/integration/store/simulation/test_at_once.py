@@ -38,18 +38,22 @@ async def test_ownership_holds_when_everybody_acts_at_once(settings: Settings, s
 
 async def check(pool: Pool, crowd: Crowd) -> None:
     told = crowd.told
-    _, moves = await journal(pool)
-    check_legal(moves, {task.id: task.max_attempts for task in crowd.tasks})
+    _, written = await journal(pool)
+    check_legal(written, {task.id: task.max_attempts for task in crowd.tasks})
+    # What gives an attempt back moves nothing.
+    moves = [move for move in written if move.source is not move.target]
     check_owners(crowd, moves)
     check_writes(crowd, moves)
     rows = {row["id"]: row for row in await pool.fetch("select * from milepost.tasks")}
 
-    # One key, one task; each accepted task is there, and is over once.
+    # One key, one task; each accepted task is there, and is over once, and once more for each replay.
     for key in {task.idempotency_key for task, _ in told.submitted} - {None}:
         assert len({id_ for task, id_ in told.submitted if task.idempotency_key == key}) == 1
     assert set(rows) == {id_ for _, id_ in told.submitted}
     ends = [move for move in moves if move.target in TERMINAL]
-    assert Counter(move.id for move in ends) == Counter(list(rows))
+    again = [Held(move.id, move.epoch) for move in moves if move.source in TERMINAL]
+    assert Counter(move.id for move in ends) == Counter([*rows, *(held.id for held in again)])
+    assert sorted(again) == sorted(told.replayed)
 
     # The result is of the epoch that won, and of the one write that was told so.
     won = {wrote.held: wrote.nonce for wrote in told.wrote if wrote.moved is not None}
@@ -63,17 +67,25 @@ async def check(pool: Pool, crowd: Crowd) -> None:
     outbox = {Held(*row.values()) for row in await pool.fetch("select task_id, epoch from milepost.outbox")}
     assert outbox | set(told.published) == {Held(move.id, move.epoch) for move in ends}
 
-    # Every attempt that did not end its task is remembered.
+    # Every attempt that did not end its task is remembered, and every end that was taken back.
     history = {Held(*row.values()) for row in await pool.fetch("select task_id, epoch from milepost.attempts")}
     assert history == {
         Held(move.id, move.before)
         for move in moves
-        if move.source is S.RUNNING and (move.target not in TERMINAL or move.actor is Actor.SWEEPER)
+        if move.source in TERMINAL
+        or (move.source is S.RUNNING and (move.target not in TERMINAL or move.actor is Actor.SWEEPER))
     }
 
     # A task is cancelled by the one call that was told so.
     cancels = [Held(move.id, move.epoch) for move in moves if move.actor is Actor.API and move.target is S.CANCELLED]
-    assert sorted(cancels) == sorted(Held(id_, row["epoch"]) for id_, moved, row in told.cancelled if moved)
+    below = [Held(row["id"], row["epoch"]) for row in crowd.heard.over]
+    assert sorted(cancels) == sorted(
+        [*below, *(Held(id_, row["epoch"]) for id_, moved, row in told.cancelled if moved)]
+    )
+
+    # Given up is only what was owned, and nobody but the sweeper or its owner ends what was given up.
+    assert len(told.left) == len(set(told.left))
+    assert set(told.left) <= {held for held, _, _ in told.granted}
 
     # Whoever cancels is told of an end, or of a task that was asked to stop: never of one that looks untouched.
     for _, _, row in told.cancelled:
@@ -83,6 +95,9 @@ async def check(pool: Pool, crowd: Crowd) -> None:
     assert told.passed["swept"], told.passed
     assert told.passed["due"], told.passed
     assert {move.target for move in moves} == set(S) - {S.WAITING}
+    assert told.left
+    assert told.replayed
+    assert below
     assert any(wrote.moved is None for wrote in told.wrote)
 
 
