@@ -191,6 +191,9 @@ class Watcher:
         self._changed = asyncio.Event()
         self.connects = 0
         self.resets = 0
+        self.byes = 0
+        """Times a notifier that was about to stop sent it away."""
+        self._comes_back_after_s: float | None = None
         self.refused: list[str] = []
 
     @property
@@ -219,7 +222,8 @@ class Watcher:
                 pass
             finally:
                 self._socket = None
-            await asyncio.sleep(random.uniform(0.05, 0.5))
+            after_s, self._comes_back_after_s = self._comes_back_after_s, None
+            await asyncio.sleep(random.uniform(0.05, 0.5) if after_s is None else after_s)
 
     async def all_ended(self, within_s: float) -> bool:
         """Wait until every watch has seen its end; False if that takes longer."""
@@ -266,6 +270,9 @@ class Watcher:
         match frame["t"]:
             case "ping":
                 self._send({"t": "pong"})
+            case "bye":
+                self.byes += 1
+                self._comes_back_after_s = frame["after"] / 1000
             case "snap" if frame.get("reset"):
                 self.resets += 1
             case "end":

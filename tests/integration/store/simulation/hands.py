@@ -330,15 +330,21 @@ class Hands(RuleBasedStateMachine):
     @rule(worker=workers, locked=st.booleans(), said=st.booleans())
     def says_whether_it_is_present(self, worker: UUID, *, locked: bool, said: bool) -> None:
         """A worker takes its lock or loses it, and says that it has it, rightly or not."""
-        take = "pg_advisory_lock" if locked else "pg_advisory_unlock"
+        self.lock(worker, locked=locked)
+        self.beat(worker, said=said)
+
+    def lock(self, worker: UUID, *, locked: bool) -> None:
         if locked != (worker in self.model.locks):
+            take = "pg_advisory_lock" if locked else "pg_advisory_unlock"
             self.do(self.world.pool.execute(f"select {take}($1)", presence_key(worker)))
-        self.do(self.world.worker.beat(beat_of(worker, presence=said)))
         (self.model.locks.add if locked else self.model.locks.discard)(worker)
+
+    def beat(self, worker: UUID, *, said: bool) -> None:
+        self.do(self.world.worker.beat(beat_of(worker, presence=said)))
         (self.model.present.add if said else self.model.present.discard)(worker)
-        self.sightings = {sighting: at for sighting, at in self.sightings.items() if sighting.worker != worker} | {
-            sighting: False for sighting in self.sightings if sighting.worker == worker
-        }
+        for sighting in self.sightings:
+            if sighting.worker == worker:
+                self.sightings[sighting] = False
 
     def renew(self, helds: list[Held], seq: int) -> None:
         expected = {held: cancel for held in helds if (cancel := self.model.renew(held, seq)) is not None}

@@ -78,6 +78,21 @@ class Ownership(Hands):
         assert {sighting.worker for sighting in seen} == self.model.present - self.model.locks
         self.sightings |= dict.fromkeys(seen, True)
 
+    @precondition(lambda self: self.owners())
+    @rule(which=pick, back=st.sampled_from(["no", "no", "says so", "has its lock"]), limit=st.integers(1, 3))
+    def a_worker_is_missed(self, which: int, back: str, limit: int) -> None:
+        """And may be back before the sweeper acts on it, which may have stood still meanwhile."""
+        (held,) = chosen(self.owners(), [which])
+        worker = self.model.owners[held]
+        self.lock(worker, locked=False)
+        self.beat(worker, said=True)
+        self.a_sweeper_looks_who_is_absent()
+        if back == "says so":
+            self.beat(worker, said=True)
+        if back == "has its lock":
+            self.lock(worker, locked=True)
+        self.sweeps_what_the_dead_ran([0, 1, 2, 3], limit)
+
     @precondition(lambda self: self.sightings)
     @rule(which=picks, limit=st.integers(1, 3))
     def sweeps_what_the_dead_ran(self, which: list[int], limit: int) -> None:
