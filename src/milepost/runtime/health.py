@@ -15,6 +15,10 @@ IDLE_S: Final = 30.0
 """A connection that has asked for nothing, or not to the end, is closed after this."""
 
 
+BACKLOG: Final = 4096
+"""Connections the kernel holds until they are accepted: all clients of a notifier that died come at once."""
+
+
 class Health:
     """What `/readyz` says. `needed` dependencies decide; `useful` ones are only reported."""
 
@@ -63,7 +67,7 @@ async def serving(app: web.Application, host: str, port: int, *, shared: bool = 
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, reuse_port=shared or None).start()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=shared or None).start()
         address: Any = runner.addresses[0]
         yield address[1]
     finally:

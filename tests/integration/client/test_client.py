@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from pathlib import Path
 
+import aiohttp
 import pytest
 from pydantic import BaseModel
 
@@ -11,6 +12,7 @@ from milepost.client import Client, Run
 from milepost.errors import Refused, TaskFailed
 from milepost_schemas.task import TaskState
 from tests.conftest import eventually
+from tests.server_sent import blocks_in
 from tests.system import System
 
 pytestmark = pytest.mark.stack
@@ -36,6 +38,17 @@ async def test_a_task_is_watched_from_snapshot_to_end(system: System) -> None:
         assert await run.result(Counted) == Counted(count=5)
         shown = events[-1].task
         assert await run.refresh() == shown
+
+
+async def test_the_links_of_a_task_lead_to_its_events(system: System) -> None:
+    async with system.client() as client, aiohttp.ClientSession() as session:
+        run = await client.submit("demo.count", {"to": 3, "delay": 0.05})
+        links = (await run.refresh()).links
+        assert links is not None
+        async with session.get(links.events, headers={"Authorization": f"Bearer {system.key}"}) as response:
+            blocks = [block async for block in blocks_in(response.content, 30) if block.kind]
+        assert blocks[-1].kind == "end"
+        assert blocks[-1].frame["task"]["result"] == {"count": 3}
 
 
 async def test_a_task_that_is_over_is_told_in_one_event(system: System) -> None:

@@ -126,9 +126,10 @@ class Stream:
         if session.has(SUB):
             return []
         entries = session.outbox.take_entries(sys.maxsize)
-        for entry in entries:
-            if entry.frame.startswith(b'{"t":"err"'):
-                raise _refusal(orjson.loads(entry.frame))
+        if not any(entry.frame.startswith(b'{"t":"end"') for entry in entries):
+            for entry in entries:
+                if entry.frame.startswith(b'{"t":"err"'):
+                    raise _refusal(orjson.loads(entry.frame))
         return entries
 
     async def _write_all(self, session: Session, drain: Callable[[], Awaitable[None]]) -> None:
