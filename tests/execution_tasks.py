@@ -318,13 +318,19 @@ def flood_and_die(ctx: Context, payload: Where) -> None:
 
 @task("run.log_from_everywhere", isolation="process", max_attempts=1)
 def log_from_everywhere(ctx: Context) -> str:
-    """Log from threads, from a signal's handler in the middle of it, and from a forked process."""
-    signal.signal(signal.SIGALRM, lambda *_: ctx.log("in a signal's handler", text="y" * 2000))
+    """Log and emit from threads, from a signal's handler in the middle of it, and from a forked process."""
+
+    def interrupted(*_: object) -> None:
+        ctx.emit("out", "a signal's handler ")
+        ctx.log("in a signal's handler", text="y" * 2000)
+
+    signal.signal(signal.SIGALRM, interrupted)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 
     def talk() -> None:
         for _ in range(2000):
             ctx.log("in a thread")
+            ctx.emit("out", "a thread ")
 
     threads = [threading.Thread(target=talk) for _ in range(4)]
     for thread in threads:
@@ -332,11 +338,13 @@ def log_from_everywhere(ctx: Context) -> str:
     for number in range(2000):
         ctx.progress(number)
         ctx.log("x" * 2000, text="x" * 2000)
+        ctx.emit("out", "x" * 20)
     signal.setitimer(signal.ITIMER_REAL, 0)
     for thread in threads:
         thread.join()
     if os.fork() == 0:
         logging.getLogger().warning("in a forked process")
+        ctx.emit("out", "emitted by a forked process\n")
         os._exit(0)
     os.wait()
     return "said"

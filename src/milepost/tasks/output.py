@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -37,6 +38,7 @@ class HandlerOutput:
         "_asked",
         "_clock",
         "_dry",
+        "_inside",
         "_lock",
         "_missing",
         "_names",
@@ -45,8 +47,18 @@ class HandlerOutput:
         "left_out",
     )
 
-    def __init__(self, news: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """`news` is called when there is something to take that was not there before, by whoever emits it."""
+    def __init__(
+        self,
+        news: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        """`news` is called when there is something to take that was not there before, by whoever emits it.
+
+        Signal handlers and finalizers may emit and log in the middle of any call. So who holds a lock of his own when
+        he takes output gives it to us, an RLock: of two, each could be held by somebody who waits for the other.
+        """
         self._news = news
         self._clock = clock
         self._allowance = Allowance(clock(), BURST_CHARS, CHARS_A_SECOND)
@@ -58,30 +70,32 @@ class HandlerOutput:
         self._asked = False
         self.left_out = 0
         """Characters, in all."""
-        # As for lines of log: a signal handler may emit in the middle of a call.
-        self._lock = threading.RLock()
+        self._inside = False
+        self._lock = lock or threading.RLock()
 
     def add(self, channel: str, chunk: str, left_out: int = 0) -> None:
         """Take a chunk, or as much of it as there is room for; `left_out` characters before it were left out before."""
         size = len(chunk)
         with self._lock:
-            name = self._names.get(channel) or self._name(channel)
-            if left_out:
-                self._leave_out(name, left_out)
-            kept = self._room(name, size)
-            if kept:
-                self._keep(name, chunk if kept == size else chunk[:kept])
-            if kept < size:
-                self._leave_out(name, size - kept)
+            before, self._inside = self._inside, True
+            try:
+                name = self._names.get(channel) or self._name(channel)
+                if left_out:
+                    self._leave_out(name, left_out)
+                kept = self._room(name, size)
+                if kept:
+                    self._keep(name, chunk if kept == size else chunk[:kept])
+                if kept < size:
+                    self._leave_out(name, size - kept)
+            finally:
+                self._inside = before
             if self._asked or not kept:
                 return
             self._asked = True
         self._news()
 
     def _keep(self, name: str, chunk: str) -> None:
-        parts = self._waiting.get(name)
-        if parts is None:
-            parts = self._waiting[name] = []
+        parts = self._waiting.setdefault(name, [])
         if self._missing and (missing := self._missing.pop(name, 0)):
             parts.append(missing)
         parts.append(chunk)
@@ -104,6 +118,10 @@ class HandlerOutput:
         self._missing[name] = self._missing.get(name, 0) + characters
         self.left_out += characters
 
+    def close(self) -> None:
+        """Call nobody any more."""
+        self._news = _to_nobody
+
     @property
     def pending(self) -> bool:
         """Whether `take` would return something."""
@@ -112,9 +130,11 @@ class HandlerOutput:
     def take(self, *, final: bool = False) -> list[Piece]:
         """Return what came since, joined by channel, in the order in which channels first spoke.
 
-        With `final` also what is missing at the end.
+        With `final` also what is missing at the end. Nothing in the middle of `add`: it is there for the next.
         """
         with self._lock:
+            if self._inside:
+                return []
             self._asked = False
             waiting, self._waiting = self._waiting, {}
             missing = {}
@@ -122,6 +142,10 @@ class HandlerOutput:
                 missing, self._missing = self._missing, {}
         pieces = [piece for name, parts in waiting.items() for piece in _joined(name, parts)]
         return pieces + [Piece(name, "", characters) for name, characters in missing.items()]
+
+
+def _to_nobody() -> None:
+    pass
 
 
 def _joined(name: str, parts: list[str | int]) -> Iterator[Piece]:

@@ -48,3 +48,17 @@ async def test_what_a_handler_logs_is_kept() -> None:
         del registry._by_type["x.logs"]
     assert len(ran.log) == 1000
     assert ran.log[-1] == ("warning", "a line", {"number": 999})
+
+
+async def test_what_a_handler_emits_is_kept_by_channel() -> None:
+    @task("x.emits")
+    def emits(ctx: Context) -> None:
+        for word in ("Hello", " ", "world"):
+            ctx.emit("answer", word)
+        ctx.emit("thoughts", "hm")
+
+    try:
+        ran = await run_task(emits)
+    finally:
+        del registry._by_type["x.emits"]
+    assert ran.output == {"answer": "Hello world", "thoughts": "hm"}

@@ -51,6 +51,8 @@ async def test_it_hangs_in_no_cycle(type_: str, stop: StopReason | None, outcome
     @task("x.returns")
     async def returns(ctx: Context) -> int:
         ctx.progress(1, 2)
+        ctx.log("a line")
+        ctx.emit("out", "a chunk")
         return 1
 
     @task("x.raises")

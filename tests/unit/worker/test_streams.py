@@ -126,6 +126,24 @@ class TestOutput:
         assert [len(piece.channel) for piece in pieces[:CHANNELS]] == [64] * CHANNELS
         assert pieces[CHANNELS:] == [Piece("…", "", 15)]
 
+    def test_emitted_in_the_middle_of_emitting_is_not_lost(self) -> None:
+        """As by a signal handler, which may also make what was emitted be taken."""
+        taken: list[Piece] = []
+        depth = 0
+
+        def interrupted() -> float:
+            nonlocal depth
+            depth += 1
+            if depth == 2:  # the first is the start
+                output.add("c", "inner ")
+                taken.extend(output.take())
+            return 0.0
+
+        output = HandlerOutput(lambda: None, interrupted)
+        output.add("c", "outer ")
+        taken += output.take(final=True)
+        assert "".join(piece.chunk for piece in taken) == "inner outer "
+
     def test_that_another_process_left_out_is_counted_here(self) -> None:
         output = output_at([0.0])
         output.add("c", "abc", 7)

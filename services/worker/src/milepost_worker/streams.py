@@ -29,12 +29,12 @@ class Streams:
         self._wake: Callable[[], None] | None = wake
         self._waked = False
         self._waiting: list[tuple[EventKind, bytes]] = []
-        self._output = HandlerOutput(self._news)
+        # What is taken from the output has to get behind what was taken before.
+        self._lock = threading.RLock()
+        self._output = HandlerOutput(self._news, lock=self._lock)
         self.emit: Callable[..., None] = self._output.add
         """Takes a chunk of output; see `HandlerOutput.add`."""
         self._next_at = 0.0
-        # What is taken from the output has to get behind what was taken before. A signal handler may speak too.
-        self._lock = threading.RLock()
 
     @property
     def pending(self) -> bool:
@@ -71,6 +71,7 @@ class Streams:
     def close(self) -> None:
         """Wake nobody any more."""
         self._wake = None
+        self._output.close()
 
     def _gather(self, *, final: bool = False) -> None:
         if self._output.pending or final:

@@ -57,8 +57,8 @@ class _Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self._sending = False
-        self.output = HandlerOutput(self._emitted)
+        self._sending = self._sending_output = False
+        self.output = HandlerOutput(self._emitted, lock=self._lock)
         self._emitted_at = 0.0
         self._output_at = 0.0
 
@@ -102,11 +102,15 @@ class _Worker:
         if not self.output.pending and not final:
             return
         with self._lock:  # pieces of two threads keep their order
-            if self._sending:
-                return  # the next round sends it
-            self._output_at = time.monotonic() + OUTPUT_EVERY_S
-            for piece in self.output.take(final=final):
-                self.send(json_frame(Kind.OUTPUT, tuple(piece)))
+            if self._sending or self._sending_output:
+                return  # a signal's handler came in between; the next round sends it
+            self._sending_output = True
+            try:
+                self._output_at = time.monotonic() + OUTPUT_EVERY_S
+                for piece in self.output.take(final=final):
+                    self.send(json_frame(Kind.OUTPUT, tuple(piece)))
+            finally:
+                self._sending_output = False
 
     @property
     def round_s(self) -> float:
