@@ -55,8 +55,6 @@ class Subscription:
         """Take a snap, ev or end; LOST if it has to subscribe again. Raises Protocol."""
         self.asked_at = None
         try:
-            for event in self._tail(frame):
-                self.put(event)
             outcome = self._fold(frame)
         except (KeyError, TypeError, ValueError) as error:
             raise Protocol(f"a frame that cannot be read: {error!r}") from error
@@ -78,6 +76,8 @@ class Subscription:
         if kind in {"snap", "end"} and at.epoch < self.newest and is_over(frame["task"]):
             return None
         if kind == "snap":
+            for event in self._tail(frame):
+                self.put(event)
             return self.fold.snapshot(at, frame["task"], frame.get("traceparent"), frame.get("age"))
         if kind == "end":
             return self.fold.end(at, frame["task"])
