@@ -21,10 +21,11 @@ class Address:
     stream_url: str | None = None
 
 
-def find_address(url: str | None = None, key: str | None = None) -> Address:
+def find_address(url: str | None = None, key: str | None = None, *, keyless: bool = False) -> Address:
     """Return the address to use: what is given, then MILEPOST_*, then what a stack in MILEPOST_HOME left there.
 
-    The key file of a home is only used for an API on this machine. Raises SettingsError without a key.
+    The key file of a home is only used for an API on this machine. Raises SettingsError without a key, unless
+    `keyless`: then nobody looks for one.
     """
     settings = Settings.load()
     running = running_environment(settings.home)
@@ -37,6 +38,8 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
     if url is None:
         url = settings.url if "url" in given else running.get("MILEPOST_URL", settings.url)
     url = _checked(url)
+    if keyless:
+        return Address(url, "", stream_url)
     if key is None and settings.api_key is not None:
         key = settings.api_key.get_secret_value()
     if key is None and _is_local(url):

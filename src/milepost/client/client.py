@@ -11,6 +11,7 @@ import uuid_utils
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from milepost.client.address import find_address
+from milepost.client.credential import Credential, FetchToken
 from milepost.client.dead_letters import DeadLetters
 from milepost.client.http import Answer, Http, refused
 from milepost.client.parsing import not_milepost, parsed, task_uuid
@@ -19,6 +20,7 @@ from milepost.client.stream import Stream
 from milepost.errors import ClientError, Refused
 from milepost_schemas.deadletter import Attempt, AttemptList
 from milepost_schemas.task import Priority, Task, TaskPage, TaskState
+from milepost_schemas.watch import AcceptedTask, WatchToken
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
 Payload = BaseModel | Mapping[str, Any]
@@ -34,6 +36,8 @@ class _Items(BaseModel, Generic[T]):
 
 
 _TASK: Final = TypeAdapter(Task)
+_ACCEPTED: Final = TypeAdapter(AcceptedTask)
+_TOKEN: Final = TypeAdapter(WatchToken)
 _PAGE: Final = TypeAdapter(TaskPage)
 _TYPES: Final = TypeAdapter(_Items[TypeInfo])
 _ATTEMPTS: Final = TypeAdapter(AttemptList)
@@ -53,20 +57,25 @@ class Client:
         url: str | None = None,
         key: str | None = None,
         *,
+        token: FetchToken | None = None,
         stream_url: str | None = None,
         connections: int = 100,
         repeat_for: float | None = None,
         patience: float = WATCH_PATIENCE_S,
     ) -> None:
-        """`stream_url`: watch there, whatever a task's links say.
+        """`key` may be a watch token, to watch what it covers for as long as it lasts.
+
+        `token` gets such tokens: it is awaited before the first use and whenever the one in use runs out; no key is
+        needed then. `stream_url`: watch there, whatever a task's links say.
 
         `repeat_for`: seconds a call repeats itself (None: 30); `patience`: seconds a watch goes on without any
         answer. Raises SettingsError without a key.
         """
         self.patience = patience
         self._stream_url = stream_url
-        self._address = find_address(url, key)
-        self._http = Http(self._address, connections=connections, repeat_for=repeat_for)
+        self._address = find_address(url, key, keyless=token is not None)
+        self._credential = Credential(self._address.key, token)
+        self._http = Http(self._address, self._credential, connections=connections, repeat_for=repeat_for)
         self._streams: dict[str, Stream] = {}
 
     @property
@@ -129,8 +138,10 @@ class Client:
             parent_id=parent_id,
         )
         headers = {"Idempotency-Key": idempotency_key or str(uuid_utils.uuid7())}
-        task = _task(await self._http.call("POST", "/v1/tasks", json=body, headers=headers))
-        return Run(self, task.id, task)
+        task = parsed(_ACCEPTED, await self._http.call("POST", "/v1/tasks", json=body, headers=headers))
+        run = Run(self, task.id, task)
+        run.watch_token = task.watch_token
+        return run
 
     async def submit_batch(self, tasks: Iterable[Mapping[str, Any]]) -> list[Run | Refused]:
         """Submit up to 1,000 tasks in one request; each is a mapping of `submit`'s arguments.
@@ -204,6 +215,29 @@ class Client:
         """Return the runs a task had, the newest first. Raises Refused (404) if there is no such task."""
         return parsed(_ATTEMPTS, await self._http.call("GET", f"/v1/tasks/{task_uuid(id)}/attempts")).items
 
+    async def watch_token(
+        self,
+        *,
+        task: UUID | str | None = None,
+        label: tuple[str, str] | None = None,
+        feed: bool = False,
+        ttl: timedelta | float | None = None,
+    ) -> str:
+        """Return a token for a page: to watch a task and its descendants, or tasks with a label, or the feed of all.
+
+        Name one of them. `ttl`: how long it lasts, 15 minutes unless given, an hour at most. Raises Refused.
+        """
+        asked: dict[str, Any] = {}
+        if task is not None:
+            asked["task"] = str(task_uuid(task))
+        if label is not None:
+            asked["label"] = {"name": label[0], "value": label[1]}
+        if feed:
+            asked["feed"] = "tasks"
+        if ttl is not None:
+            asked["ttl"] = int(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
+        return parsed(_TOKEN, await self._http.call("POST", "/v1/watch-tokens", json=asked)).token
+
     @property
     def dead_letters(self) -> DeadLetters:
         """What failed for good."""
@@ -241,7 +275,7 @@ class Client:
         if url is None:
             raise ClientError(f"{self.url} does not say where its stream is. Set MILEPOST_STREAM_URL.")
         if url not in self._streams:
-            self._streams[url] = Stream(lambda: self._http.sockets, url, self._address.key)
+            self._streams[url] = Stream(lambda: self._http.sockets, url, self._credential)
         return self._streams[url]
 
     def _taken(self, result: dict[str, Any]) -> Run | Refused:

@@ -9,9 +9,10 @@ from typing import Any, Final, Never
 import aiohttp
 import orjson
 
+from milepost.client.credential import Credential
 from milepost.client.fold import LOST
 from milepost.client.subscription import Link, Protocol, Subscription
-from milepost.errors import MilepostError, Refused
+from milepost.errors import MilepostError, Refused, Unreachable
 from milepost.runtime.lifecycle import jittered
 from milepost_schemas.frames import SUBPROTOCOL, CloseCode, reconnects
 
@@ -25,6 +26,7 @@ SILENT_S: Final = 16.0
 """Also after so long, for halfway there we ask ourselves, and the server answers at once."""
 ANSWER_S: Final = 15.0
 """A subscription that is told nothing for so long subscribes again, and asks for a snapshot."""
+RENEW_AGAIN_S: Final = 5.0
 SETTLED_S: Final = 5.0
 """A connection that lasted so long was a good one: the next wait is short again."""
 _TEXTS: Final = {close.code: close.text for close in CloseCode}
@@ -45,7 +47,7 @@ class Connection:
         self,
         sockets: Callable[[], aiohttp.ClientSession],
         url: str,
-        key: str,
+        credential: Credential,
         down_after: float,
         spill: Callable[[Subscription], None],
         limit: int | None = None,
@@ -54,7 +56,10 @@ class Connection:
         self.up = False
         self._sockets = sockets
         self._url = url
-        self._key = key
+        self._credential = credential
+        self._shown = ""
+        """What was said in the last hello."""
+        self._stale = asyncio.Event()
         self._down_after = down_after
         self._spill = spill
         self.limit = limit
@@ -151,7 +156,7 @@ class Connection:
         try:
             ping = await self._greet(socket)
             await self._serve(socket, ping)
-        except (aiohttp.ClientError, OSError, Protocol) as error:
+        except (aiohttp.ClientError, OSError, Protocol, Unreachable) as error:
             raise Gone(repr(error)) from error
         finally:
             self.up = False
@@ -160,11 +165,12 @@ class Connection:
                 await socket.close()
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse, ping: float) -> Never:
-        """Read, write and listen for silence until one of the three ends the connection; raise what it raised."""
+        """Read, write and listen for silence until one of them ends the connection; raise what it raised."""
         tasks = [
             asyncio.create_task(self._read(socket)),
             asyncio.create_task(self._write(socket)),
             asyncio.create_task(self._listen_for_silence(ping)),
+            asyncio.create_task(self._stay_valid()),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -181,9 +187,11 @@ class Connection:
         """Say hello, take the welcome, subscribe to everything; return the server's ping interval in seconds."""
         self._bye = None
         self._outgoing = asyncio.Queue()
+        self._stale.clear()
         try:
             async with asyncio.timeout(OPEN_S):
-                await socket.send_str(orjson.dumps({"t": "hello", "token": self._key}).decode())
+                self._shown = await self._credential.get()
+                await socket.send_str(orjson.dumps({"t": "hello", "token": self._shown}).decode())
                 frame = await self._receive(socket)
                 while frame.get("t") != "welcome":
                     frame = await self._receive(socket)
@@ -221,6 +229,8 @@ class Connection:
                 raise Protocol("a frame that is not an object")
             return frame
         if message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED}:
+            if socket.close_code == CloseCode.TOKEN_EXPIRED.code and self._credential.renewable:
+                await self._credential.instead_of(self._shown)
             raise self._closed(socket.close_code, message.extra)
         if message.type is aiohttp.WSMsgType.ERROR:
             raise Gone(f"broken: {message.data!r}")
@@ -228,7 +238,8 @@ class Connection:
 
     def _closed(self, code: int | None, reason: object) -> Gone | Refused:
         text = str(reason or _TEXTS.get(code or 0, "no reason given"))
-        if not reconnects(code):
+        expired = code == CloseCode.TOKEN_EXPIRED.code and not self._credential.renewable
+        if expired or not reconnects(code):
             return Refused(
                 code or 0,
                 "about:blank",
@@ -258,8 +269,16 @@ class Connection:
             self._send({"t": "pong"})
         elif kind == "err":
             self._refused(frame)
-        elif kind == "bye":
-            self._bye = max(0.0, float(frame.get("after", 0)) / 1000)
+        else:
+            self._heed(frame)
+
+    def _heed(self, frame: dict[str, Any]) -> None:
+        """Take what the server says of the connection itself."""
+        match frame.get("t"):
+            case "refresh":
+                self._stale.set()
+            case "bye":
+                self._bye = max(0.0, float(frame.get("after", 0)) / 1000)
 
     def _refused(self, frame: dict[str, Any]) -> None:
         """One subscription cannot be had: now, here, or at all."""
@@ -308,6 +327,22 @@ class Connection:
             await socket.send_frame(await outgoing.get(), aiohttp.WSMsgType.TEXT)
 
     # -- time
+
+    async def _stay_valid(self) -> Never:
+        """Say hello with another token when the one in use runs out. Without one the server closes in a minute."""
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            if not self._credential.renewable:
+                continue
+            try:
+                self._shown = await self._credential.instead_of(self._shown)
+            except Unreachable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(RENEW_AGAIN_S)
+                self._stale.set()
+            else:
+                self._send({"t": "hello", "token": self._shown})
 
     async def _listen_for_silence(self, ping: float) -> Never:
         """End the connection when nothing comes; ask again for what is never answered."""

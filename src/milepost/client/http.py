@@ -9,6 +9,7 @@ import orjson
 from opentelemetry import trace
 
 from milepost.client.address import Address
+from milepost.client.credential import Credential
 from milepost.errors import ClientError, Refused, Unreachable
 from milepost.runtime.lifecycle import jittered
 from milepost_schemas.problem import ProblemType
@@ -17,6 +18,7 @@ REPEAT_S: Final = 30.0
 """Repeats of one call end after this."""
 _CONNECT_S: Final = 3.0
 _ANSWER_S: Final = 10.0
+_EXPIRED: Final = 401
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 
 
@@ -41,8 +43,11 @@ class Answer(NamedTuple):
 class Http:
     """The API over HTTP. Open while it is used as an async context manager."""
 
-    def __init__(self, address: Address, *, connections: int, repeat_for: float | None = None) -> None:
+    def __init__(
+        self, address: Address, credential: Credential, *, connections: int, repeat_for: float | None = None
+    ) -> None:
         self.address = address
+        self._credential = credential
         self._repeat_for = REPEAT_S if repeat_for is None else repeat_for
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -55,7 +60,7 @@ class Http:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections),
             timeout=aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S),
-            headers={"Authorization": f"Bearer {self.address.key}", "User-Agent": "milepost-python"},
+            headers={"User-Agent": "milepost-python"},
         )
 
     async def close(self) -> None:
@@ -106,15 +111,15 @@ class Http:
             wait = jittered(attempt, base=0.2, cap=3.0)
             failure: ClientError
             try:
-                url = self.address.url + path
-                async with session.request(method, url, data=body, params=params, headers=sent) as response:
-                    answer = Answer(response.status, response.headers, await response.read())
+                answer = await self._ask(session, method, path, sent, data=body, params=params)
                 if answer.status < 400:
                     return answer
                 failure = refused(answer)
                 if not _worth_repeating(failure):
                     raise failure
                 wait = max(wait, _retry_after(answer.headers))
+            except Unreachable as error:  # no token
+                failure = error
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
                 what = str(error) or type(error).__name__
                 failure = Unreachable(
@@ -126,6 +131,21 @@ class Http:
                 raise failure
             await asyncio.sleep(wait)
             attempt += 1
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, path: str, headers: Mapping[str, str], **options: Any
+    ) -> Answer:
+        """Ask once; and once more with another token if the one in use is not good any more."""
+        url = self.address.url + path
+        token = await self._credential.get()
+        for last in (not self._credential.renewable, True):
+            sent = {**headers, "Authorization": f"Bearer {token}"}
+            async with session.request(method, url, headers=sent, **options) as response:
+                answer = Answer(response.status, response.headers, await response.read())
+            if last or answer.status != _EXPIRED:
+                break
+            token = await self._credential.instead_of(token)
+        return answer
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -32,6 +32,8 @@ class Run:
         self.id = id_
         self._client = client
         self._known: Task | RunEvent | None = task
+        self.watch_token: str | None = None
+        """For a page to watch this task and its descendants, for 15 minutes. Only of a run that was just submitted."""
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>" if self._known is None else f"<Run {self.id} {self.task.type} {self.task.state}>"

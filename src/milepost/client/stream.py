@@ -9,6 +9,7 @@ from uuid import UUID
 import aiohttp
 
 from milepost.client.connection import Connection
+from milepost.client.credential import Credential
 from milepost.client.subscription import Subscription
 from milepost.errors import ClientError
 
@@ -23,10 +24,10 @@ class Stream:
     opened. Connections are made when first needed, come back by themselves, and resume where each watch was.
     """
 
-    def __init__(self, sockets: Callable[[], aiohttp.ClientSession], url: str, key: str) -> None:
+    def __init__(self, sockets: Callable[[], aiohttp.ClientSession], url: str, credential: Credential) -> None:
         self.url = url
         self._sockets = sockets
-        self._key = key
+        self._credential = credential
         self._connections: list[Connection] = []
         self._runners: list[asyncio.Task[None]] = []
         self._closed = False
@@ -67,7 +68,7 @@ class Stream:
                 connection.add(subscription)
                 return
         limit = self._connections[-1].limit if self._connections else None
-        connection = Connection(self._sockets, self.url, self._key, DOWN_AFTER_S, self._place, limit)
+        connection = Connection(self._sockets, self.url, self._credential, DOWN_AFTER_S, self._place, limit)
         self._connections.append(connection)
         connection.add(subscription)
         name = f"milepost stream {len(self._connections)}"

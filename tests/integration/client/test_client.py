@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -261,3 +262,64 @@ async def test_a_failed_task_is_found_shown_and_retried(system: System) -> None:
         assert [one.outcome for one in await client.attempts(run.id)] == ["failed", "failed"]
         with pytest.raises(Refused, match="say which"):
             await client.dead_letters.replay()
+
+
+async def test_a_watch_token_is_a_key_to_what_it_covers(system: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with system.client() as client:
+        run = await client.submit("test.gate", {"path": str(gate), "steps": 2})
+        assert run.watch_token is not None
+        other = await client.submit("demo.echo", {})
+    async with Client(system.url, run.watch_token) as page:
+        mine = page.run(run.id)
+        watching = asyncio.create_task(_kinds(mine))
+        gate.touch()
+        assert (await watching)[-1] == "succeeded"
+        assert await mine.result() == {"attempt": 1}
+        for refused in (page.run(other.id).refresh(), _kinds(page.run(other.id)), page.submit("demo.echo", {})):
+            with pytest.raises(Refused) as error:
+                await refused
+            assert error.value.status == 403
+
+
+async def test_a_watch_goes_on_over_tokens_that_run_out_one_after_the_other(system: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    given: list[str] = []
+    async with system.client() as backend:
+        run = await backend.submit("test.gate", {"path": str(gate), "steps": 2})
+
+        async def fetch() -> str:
+            if len(given) == 1:
+                given.append("")
+                raise ConnectionError("the page's own backend is away for a moment")
+            given.append(await backend.watch_token(task=run.id, ttl=4))
+            return given[-1]
+
+        async with Client(system.url, token=fetch, stream_url=system.streams[0]) as page:
+            watching = asyncio.create_task(_kinds(page.run(run.id)))
+            await eventually(_given(given, 4), "four tokens to be asked for", 60)
+            gate.touch()
+            kinds = await watching
+    assert kinds[-1] == "succeeded"
+    assert kinds.count("succeeded") == 1
+
+
+async def test_a_token_that_has_run_out_is_said_to_have(system: System) -> None:
+    async with system.client() as client:
+        run = await client.submit("demo.count", {"to": 200, "delay": 0.1})
+        token = await client.watch_token(task=run.id, ttl=1)
+        async with Client(system.url, token, stream_url=system.streams[0]) as page:
+            with pytest.raises(Refused, match="expired"):
+                await _kinds(page.run(run.id))
+        await run.cancel()
+
+
+def _given(tokens: list[str], count: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return len(tokens) >= count
+
+    return check
+
+
+async def _kinds(run: Run) -> list[str]:
+    return [event.kind async for event in run.watch()]
