@@ -165,7 +165,7 @@ class Channels:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
             for command, names in ((b"SUBSCRIBE", new), (b"UNSUBSCRIBE", old)):
                 if names:
-                    await connection.send_packed_command(connection.pack_command(command, *names), check_health=False)
+                    await _send(connection, command, *names)
 
     async def _hear(self, connection: Any) -> None:
         """Read for ever. Raises ConnectionError when the server is gone or silent."""
@@ -201,7 +201,7 @@ class Channels:
             await asyncio.sleep(QUIET_S / 2)
             quiet = 0 if self._heard else quiet + 1
             if quiet == 1:
-                await connection.send_packed_command(connection.pack_command(b"PING"), check_health=False)
+                await _send(connection, b"PING")
             elif quiet == 3:
                 raise ConnectionError("Redis is silent")
 
@@ -216,3 +216,12 @@ class Channels:
     def _release(self, channel: bytes) -> None:
         for waiter in self._waiters.pop(channel, ()):
             waiter.one_less()
+
+
+async def _send(connection: Any, *words: bytes) -> None:
+    """Send a command. Raises asyncio.CancelledError also when redis-py has swallowed that."""
+    await connection.send_packed_command(connection.pack_command(*words), check_health=False)
+    # It sends under asyncio.wait_for, which in Python 3.11 loses a cancellation that comes when it has just sent.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
