@@ -259,7 +259,7 @@ class Watcher:
     def _subscribe(self, number: int) -> None:
         task, watch = self._open[number]
         since = _seen(watch)
-        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task)}
+        frame: dict[str, Any] = {"t": "sub", "id": number, "task": str(task), "tree": False}
         if since is not None:
             frame["from"] = list(since)
         self._frames.subscribed(number, str(task), since, watch)

@@ -124,7 +124,8 @@ class _Slow(Watcher):
         async with self._session.ws_connect(url, protocols=(SUBPROTOCOL,), max_msg_size=0, compress=0) as socket:
             await socket.send_str(orjson.dumps({"t": "hello", "token": self._key}).decode())
             for number, (task, _) in self._open.items():
-                await socket.send_str(orjson.dumps({"t": "sub", "id": number, "task": str(task)}).decode())
+                frame = {"t": "sub", "id": number, "task": str(task), "tree": False}
+                await socket.send_str(orjson.dumps(frame).decode())
             await self.reads.wait()
 
 

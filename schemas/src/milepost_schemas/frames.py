@@ -63,7 +63,10 @@ TAIL_MAX = 256
 
 
 class Sub(Request):
-    """Watch one task (`from` is the last position the client has), or the feed of all tasks of the tenant."""
+    """Watch one task (`from` is the last position the client has), or the feed of all tasks of the tenant.
+
+    With `tree`, descendants of the task are told of too, those to come included.
+    """
 
     t: Literal["sub"]
     id: SubscriptionId
@@ -71,6 +74,7 @@ class Sub(Request):
     feed: Literal["tasks"] | None = None
     filter: FeedFilter | None = Field(default=None, description="Of a feed: only of these tasks.")
     from_: Position | None = Field(default=None, alias="from")
+    tree: Annotated[bool, Field(strict=True)] = True
     tail: int | None = Field(
         default=None, ge=0, le=TAIL_MAX, description="So many of the last streamed events go with each snap; 0: none."
     )
@@ -81,6 +85,8 @@ class Sub(Request):
             raise ValueError("sub names a task or a feed, one of them")
         if self.feed is not None and self.from_ is not None:
             raise ValueError("a feed has no positions to come back to; read the list again instead of from")
+        if self.feed is not None and "tree" in self.model_fields_set:
+            raise ValueError("a feed tells of every task, each by itself; tree goes with a task")
         if self.feed is not None and self.tail is not None:
             raise ValueError("a feed has no tail; it is of one task")
         if self.feed is None and self.filter is not None:
@@ -147,7 +153,10 @@ class Snap(Contract):
 
 
 class Ev(Contract):
-    """An event. `prev`: position last sent to this subscription; another than the client's own means loss."""
+    """An event. `prev`: position of the task last sent to this subscription; another than the client's own means loss.
+
+    Null: the first word of a descendant; `data` is the whole task.
+    """
 
     t: Literal["ev"] = "ev"
     id: SubscriptionId
@@ -161,7 +170,7 @@ class Ev(Contract):
 
 
 class End(Contract):
-    """The task is over; nothing follows for this subscription."""
+    """The task subscribed to is over; nothing follows for this subscription, nor of descendants."""
 
     t: Literal["end"] = "end"
     id: SubscriptionId
@@ -194,6 +203,13 @@ class Changes(Contract):
     changes: list[Change]
 
 
+class Lag(Contract):
+    """Whether events are left out because the client is slow; snapshots make up for them."""
+
+    t: Literal["lag"] = "lag"
+    on: bool
+
+
 class Err(Contract):
     """Something the client asked for cannot be done; the connection stays."""
 
@@ -217,6 +233,6 @@ class Bye(Contract):
     after: int
 
 
-AnyServerFrame = Welcome | Snap | Ev | End | Live | Changes | Err | Refresh | Bye | Ping | Pong
+AnyServerFrame = Welcome | Snap | Ev | End | Live | Changes | Lag | Err | Refresh | Bye | Ping | Pong
 ServerFrame = Annotated[AnyServerFrame, Field(discriminator="t")]
 SERVER_FRAME: TypeAdapter[AnyServerFrame] = TypeAdapter(ServerFrame)

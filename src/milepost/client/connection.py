@@ -311,7 +311,7 @@ class Connection:
         subscription.asked_at = asyncio.get_running_loop().time()
         self._by_number[subscription.number] = subscription
         resume = subscription.fold.resume()
-        frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task)}
+        frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task), "tree": False}
         if resume is not None and not afresh:
             frame["from"] = list(resume)
         if subscription.tail:

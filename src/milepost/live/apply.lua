@@ -5,10 +5,12 @@
 -- ARGV  for each event: epoch, seq, merged: so many numbers before are in it, lifecycle (1|0; 2: it is streamed, and n
 --       is 0), base: it holds the whole task (0: no; 1: among its members; 2: the text is the whole task, and n is 0),
 --       ttl in seconds (0: leave that of the history, and the snapshot's is that of an open task),
---       finished (1|0, '' if it does not say), traceparent or '', header without its first two words, text, n, and n
---       times: member, its value as JSON
+--       finished (1|0, '' if it does not say), traceparent or '', header without its first two words, text, parent: the
+--       id of the task's parent if the event holds the whole task and it has one, else '', n, and n times: member, its
+--       value as JSON
 -- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
 -- anybody listens: many events in one message there, each as the task's id, a space, its message, and a line's end.
+-- A child that is new, or begins anew, is told on its parent's channel too: a plus, its id, a space, its message.
 
 local function newer(e, s, than_e, than_s)
   return e > than_e or (e == than_e and s > than_s)
@@ -53,13 +55,18 @@ local function publish(key, message, beside)
   end
 end
 
+local function announce(key, parent, message)
+  local id = string.sub(key, -ID)
+  redis.call('PUBLISH', string.sub(key, 1, -ID - 1) .. parent, '+' .. id .. ' ' .. message)
+end
+
 -- An event that came late still says what never changes: the worker's first one may overtake the API's.
 local function complete(key, i, members, finished, whole)
   if whole then
     redis.call('HSET', key, '@row', ARGV[i + 9])
   end
   for m = 1, members do
-    redis.call('HSETNX', key, ARGV[i + 9 + 2 * m], ARGV[i + 10 + 2 * m])
+    redis.call('HSETNX', key, ARGV[i + 10 + 2 * m], ARGV[i + 11 + 2 * m])
   end
   if finished ~= '' then
     redis.call('HSETNX', key, '@fin', finished)
@@ -81,11 +88,11 @@ local function apply(key, history, i, members)
   local e, s = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local from = s - tonumber(ARGV[i + 2])
   local lifecycle, base, whole, ttl = ARGV[i + 3] == '1', ARGV[i + 4] ~= '0', ARGV[i + 4] == '2', tonumber(ARGV[i + 5])
-  local finished, trace = ARGV[i + 6], ARGV[i + 7]
-  local have = redis.pcall('HMGET', key, '@e', '@s', '@base', '@h')
+  local finished, trace, parent = ARGV[i + 6], ARGV[i + 7], ARGV[i + 10]
+  local have = redis.pcall('HMGET', key, '@e', '@s', '@base', '@h', '@fin')
   if have.err then
     redis.call('DEL', key) -- not a hash: not ours, and no reason to stand still
-    have = { false, false, false, false }
+    have = { false, false, false, false, false }
   end
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
   local head0 = not have[1] and have[4]
@@ -103,6 +110,7 @@ local function apply(key, history, i, members)
   end
   local head = (known and (e0 .. ' ' .. s0) or '- -') .. ' ' .. ARGV[i + 8]
   local message = head .. '\n' .. ARGV[i + 9]
+  local begins = parent ~= '' and (not known or have[5] == '1' or (head0 and is_last(head0)))
 
   if whole then
     if have[1] then
@@ -116,6 +124,9 @@ local function apply(key, history, i, members)
     redis.call('HSET', key, '@h', head, '@row', ARGV[i + 9])
     redis.call('EXPIRE', key, ttl)
     publish(key, message)
+    if begins then
+      announce(key, parent, message)
+    end
     return 1
   end
 
@@ -146,7 +157,7 @@ local function apply(key, history, i, members)
     set[#set + 1], set[#set + 2] = '@gs', s
   end
   for m = 1, members do
-    set[#set + 1], set[#set + 2] = ARGV[i + 9 + 2 * m], ARGV[i + 10 + 2 * m]
+    set[#set + 1], set[#set + 2] = ARGV[i + 10 + 2 * m], ARGV[i + 11 + 2 * m]
   end
   redis.call('HSET', key, unpack(set))
   local remembered = known or kept(e, s)
@@ -163,14 +174,17 @@ local function apply(key, history, i, members)
     redis.call('EXPIRE', key .. STREAMED, ttl)
   end
   publish(key, message, ARGV[i + 3] == '2')
+  if begins then
+    announce(key, parent, message)
+  end
   return 1
 end
 
 local news, i = 0, 1
 for k = 1, #KEYS, 2 do
-  local members = tonumber(ARGV[i + 10])
+  local members = tonumber(ARGV[i + 11])
   news = news + apply(KEYS[k], KEYS[k + 1], i, members)
-  i = i + 11 + 2 * members
+  i = i + 12 + 2 * members
 end
 for channel, feed in pairs(feeds) do
   if #feed.told > 0 then

@@ -37,6 +37,10 @@ local function place_of(head)
   return tonumber(e), tonumber(s)
 end
 
+local function is_last(head)
+  return string.find(head, '^%S+ %S+ %d+ %d+ %S+ 3 ') ~= nil
+end
+
 -- Puts what a header says into the fields of a snapshot in parts, and its event into the history.
 local function take_apart(key, history, head)
   local e, s, sort, trace = string.match(head, '^%S+ %S+ (%d+) (%d+) %S+ (%d) %d+ (%S+)$')

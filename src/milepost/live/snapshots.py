@@ -128,6 +128,8 @@ def _view_of(fields: dict[bytes, bytes], entries: Iterable[Any], task: bytes) ->
         return None if head is None else _whole_view(head, fields[b"@row"], entries, task)
     row = fields.get(b"@row")
     patches = [(name.decode(), value) for name, value in fields.items() if not name.startswith(b"@")]
+    if row is None and b"id" not in fields:
+        patches.insert(0, ("id", b'"%b"' % task))  # a snapshot always says whose it is
     if row is None or patches:
         patch = object_text(patches)
         shown = patch if row is None else merged_text(row, [patch])
@@ -344,6 +346,7 @@ def _arguments(event: Event) -> list[Any]:
         event.traceparent or "",
         head_of(event, Sort.PROGRESS if alone else Sort.PATCH),
         object_text(members if kind.patches else members_of(patch)),
+        _parent(patch) if base else "",
         len(members),
         *[part for member in members for part in member],
     ]
@@ -356,4 +359,16 @@ def _whole_arguments(event: Event) -> list[Any]:
     finished = task["state"] in _FINISHED
     ttl = FINISHED_TTL_S if event.kind.terminal else OPEN_TTL_S
     head = head_of(event, Sort.LAST if finished else Sort.WHOLE)
-    return [epoch, seq, merged_of(event), 1, 2, ttl, int(finished), event.traceparent or "", head, json_text(task), 0]
+    trace, text = event.traceparent or "", json_text(task)
+    return [epoch, seq, merged_of(event), 1, 2, ttl, int(finished), trace, head, text, _parent(task), 0]
+
+
+def _parent(task: dict[str, Any]) -> str:
+    """Return the id of a task's parent; empty if it has none. It names a channel, so it is an id or nothing."""
+    parent = task.get("parent_id")
+    if not isinstance(parent, str):
+        return ""
+    try:
+        return str(UUID(parent))
+    except ValueError:
+        return ""

@@ -5,6 +5,7 @@
 
 `PREV_*` is the position the snapshot had before (`-` for none): who watches sees at once that something was missed.
 `SORT` says what the data is, see `Sort`. `MERGED` is how many events with the numbers before are in this one.
+On a parent's channel a message of its child begins with a plus, the child's id and a space.
 Text is spliced, never parsed and written again: thousands of watchers get the bytes the ingest made.
 """
 
@@ -199,6 +200,14 @@ def feed_entries(message: bytes) -> Iterator[tuple[bytes, bytes, bytes, bool, by
     for header, data in zip(lines[:-1:2], lines[1::2], strict=True):
         task, _, _, epoch, seq, kind, sort, _, _ = header.split(b" ")
         yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", data
+
+
+def child_of(message: bytes) -> tuple[bytes, bytes] | None:
+    """Return a child's id and its message if this one was told on the channel of its parent; None for any other."""
+    if not message.startswith(b"+"):
+        return None
+    child, _, rest = message[1:].partition(b" ")
+    return child, rest
 
 
 def parse(task: bytes, message: bytes) -> LiveEvent:

@@ -4,6 +4,7 @@ from milepost.store.connection import open_pool
 from milepost.store.migrate import migrate, pending
 from milepost.store.records import (
     CancelOutcome,
+    Child,
     Claimed,
     Filters,
     Finish,
@@ -23,6 +24,7 @@ from milepost.store.view import new_task_view, task_view
 
 __all__ = [
     "CancelOutcome",
+    "Child",
     "Claimed",
     "Filters",
     "Finish",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from milepost_schemas.position import Position
 from milepost_schemas.task import Priority, TaskState
 
 PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
@@ -47,6 +48,16 @@ class Submitted(NamedTuple):
     created_at: datetime
     due_at: datetime | None
     before: Any | None = None
+
+
+class Child(NamedTuple):
+    """One child of a task, as far as the relay has to know it. `at` is the position Postgres knows."""
+
+    tenant: str
+    parent: UUID
+    id: UUID
+    at: Position
+    over: bool
 
 
 class Held(NamedTuple):

@@ -15,6 +15,7 @@ from milepost.store.connection import Pool, transient
 from milepost.store.records import (
     PRIORITIES,
     CancelOutcome,
+    Child,
     Claimed,
     Filters,
     Finish,
@@ -35,6 +36,8 @@ from milepost_schemas.worker import TypeInfo, WorkerInfo
 
 LIVE_S = 15.0
 """A worker that has not been seen for so long is not shown as live."""
+NEWEST = 4
+"""Of a task with many children, so many times as many as wanted are looked at."""
 
 
 @cache
@@ -307,6 +310,16 @@ class Store:
         if not pairs:
             return []
         return [(task_view(row), position(row)) for row in await self._fetch("get_many", *_columns(pairs))]
+
+    async def children(self, pairs: Sequence[tuple[str, UUID]], limit: int) -> list[Child]:
+        """Return the children of many (tenant, task) in one statement, of each `limit` at most, open ones first.
+
+        Of a task with many times as many only the newest are looked at. None of another tenant's.
+        """
+        if not pairs:
+            return []
+        rows = await self._fetch("children", *_columns(pairs), limit, limit * NEWEST)
+        return [Child(row["tenant"], row["parent"], row["id"], position(row), row["over"]) for row in rows]
 
     async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
         """Return those of the (task, ancestor) pairs in which the second is above the first."""

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from milepost.errors import Unavailable
-from milepost.store import Store
+from milepost.store import Child, Store
 from milepost.store.connection import Pool
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.frames import SUBPROTOCOL
@@ -80,6 +80,7 @@ class Postgres:
         self._store = Store(pool)
         self._unwritten: dict[UUID, tuple[Any, ...]] = {}
         self.asked = 0
+        self.asked_for_children = 0
         self.refused = 0
         self._away = False
 
@@ -100,6 +101,15 @@ class Postgres:
             _text(task["result"]), _text(task["progress"]), _text(task["labels"]), _uuid(task["parent_id"]),
             _uuid(task["root_id"]), datetime.fromisoformat(task["created_at"]),
         )  # fmt: skip
+
+    async def children(self, pairs: Sequence[tuple[str, UUID]], limit: int) -> list[Child]:
+        """Return children."""
+        if self._away:
+            self.refused += 1
+            raise Unavailable("Postgres is away.")
+        self.asked_for_children += 1
+        await self._write()
+        return await self._store.children(pairs, limit)
 
     async def task_views(self, pairs: Sequence[tuple[str, UUID]]) -> list[tuple[dict[str, Any], Position]]:
         """Return rows."""
@@ -171,6 +181,11 @@ class Living:
         self.at = Position(self.at.epoch, self.at.seq + 1)
         return self._event(EventKind.SUCCEEDED, {"state": "succeeded", "result": result})
 
+    def retried(self) -> Event:
+        """Return the event with which a task that is over begins anew."""
+        self.at = Position(self.at.epoch + 1, 0)
+        return self._event(EventKind.QUEUED, {**self.task, "state": "queued", "progress": None, "result": None})
+
     def _event(self, kind: EventKind, data: dict[str, Any]) -> Event:
         if kind.patches:
             self.task |= {**data, "epoch": self.at.epoch}
@@ -210,10 +225,14 @@ class Watcher:
             frame: dict[str, Any] = orjson.loads(await self.line.recv())
         if frame["t"] == "ping":
             await self.send({"t": "pong"})
-        if frame["t"] in {"snap", "ev", "end"}:
-            self.clients.setdefault(frame["id"], Client()).take(frame)
+        self.fold(frame)
         self.frames.append(frame)
         return frame
+
+    def fold(self, frame: dict[str, Any]) -> None:
+        """Take a frame into the fold of its subscription."""
+        if frame["t"] in {"snap", "ev", "end"}:
+            self.clients.setdefault(frame["id"], Client()).take(frame)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the first frame that fulfils the condition."""

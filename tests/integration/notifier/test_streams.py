@@ -301,7 +301,7 @@ async def session_of(http: Http, task: Living) -> Session:
 
     def look() -> bool:
         sessions = [peer.session for peer in http.edge._connections if peer.session is not None]
-        found.extend(session for session in sessions if task.id in session._by_task)
+        found.extend(session for session in sessions if task.id in session._following._by_task)
         return bool(found)
 
     await until(look)

@@ -9,8 +9,9 @@ from milepost.live import LiveEvent, View
 from milepost.live.wire import is_progress_only, json_text
 from milepost.runtime.auth import Principal
 from milepost.runtime.tokens import TokenExpired
+from milepost_notifier.intents import Descend, Forget, Lookup
 from milepost_notifier.limits import Limits
-from milepost_notifier.session import Forget, Lookup, Session
+from milepost_notifier.session import Session
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.frames import SERVER_FRAME
 from milepost_schemas.position import Position
@@ -91,19 +92,25 @@ class Driven:
     def lookups(self) -> list[Lookup]:
         """Take the look-ups wanted."""
         found = [intent for intent in self.session.intents if isinstance(intent, Lookup)]
-        self.session.intents = [intent for intent in self.session.intents if not isinstance(intent, Lookup)]
+        self.session.intents[:] = [intent for intent in self.session.intents if not isinstance(intent, Lookup)]
+        return found
+
+    def descends(self) -> list[Descend]:
+        """Take the questions for children."""
+        found = [intent for intent in self.session.intents if isinstance(intent, Descend)]
+        self.session.intents[:] = [intent for intent in self.session.intents if not isinstance(intent, Descend)]
         return found
 
     def forgets(self) -> list[UUID]:
         """Take the tasks to be forgotten."""
         found = [intent.task for intent in self.session.intents if isinstance(intent, Forget)]
-        self.session.intents = [intent for intent in self.session.intents if not isinstance(intent, Forget)]
+        self.session.intents[:] = [intent for intent in self.session.intents if not isinstance(intent, Forget)]
         return found
 
     def answer(self, answer: View) -> None:
         """Answer every look-up there is."""
         for lookup in self.lookups():
-            self.session.joined(lookup.sub, lookup.join, answer, self.now)
+            self.session.joined(lookup.join, answer, self.now)
 
     def event(self, one: LiveEvent, task: UUID = TASK) -> None:
         """Pass in an event."""
@@ -139,7 +146,7 @@ class Driven:
 
 
 class Client:
-    """What a client does with frames, by the rule of docs/protocol.md. Raises AssertionError for a broken chain."""
+    """What a client does with frames of one task, by docs/protocol.md. Raises AssertionError for a broken chain."""
 
     def __init__(self) -> None:
         self.task: dict[str, Any] | None = None
@@ -162,3 +169,34 @@ class Client:
                     self.task = {**(self.task or {}), **frame["data"]}
             case "end":
                 self.task, self.ended = frame["task"], True
+
+
+class TreeClient:
+    """The same for a tree: one fold for each member, by the id of its task. `root` has the `end`, if it came."""
+
+    def __init__(self, root: UUID = TASK) -> None:
+        self.root = Client()
+        self.members: dict[str, Client] = {str(root): self.root}
+        self.errors: list[str] = []
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any] | None]:
+        """Every member as it was told last."""
+        return {task: client.task for task, client in self.members.items()}
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """Fold a frame in."""
+        match frame["t"]:
+            case "snap":
+                self.members.setdefault(frame["task"]["id"], Client()).take(frame)
+            case "ev" if frame["prev"] is None:
+                assert frame["task"] not in self.members, f"told of anew: {frame}"
+                assert frame["data"]["id"] == frame["task"]
+                self.members[frame["task"]] = client = Client()
+                client.task, client.at = frame["data"], tuple(frame["at"])
+            case "ev":
+                self.members[frame["task"]].take(frame)
+            case "end":
+                self.root.take(frame)
+            case "err":
+                self.errors.append(frame["code"])

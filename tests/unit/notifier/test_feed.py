@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from milepost.domain.feed_filter import ALL, Filter, Traits
 from milepost_notifier.feeds import FRAME_BYTES, Gathered, lists_of
+from milepost_notifier.intents import Ignore, Listen
 from milepost_notifier.limits import Limits
-from milepost_notifier.session import Ignore, Listen
 from milepost_notifier.sieve import REMEMBERED, Change, Sieve
 from milepost_schemas.frames import CloseCode
 from tests.unit.notifier.making import OTHER, TASK, Driven
@@ -209,7 +209,7 @@ class TestSession:
             pass
         driven.session.stalled = False
         driven.tick(2.0)
-        assert driven.frames() == [{"t": "live", "id": 7, "reset": True}]
+        assert driven.frames() == [{"t": "lag", "on": False}, {"t": "live", "id": 7, "reset": True}]
         driven.session.changes(None, b"[]", driven.now)
         assert driven.frames() == [{"t": "changes", "id": 7, "changes": []}]
 

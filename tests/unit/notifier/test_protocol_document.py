@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from milepost_notifier import session
+from milepost_notifier import following, session
 from milepost_schemas.event import EventKind
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME, CloseCode, reconnects
 
@@ -30,7 +30,8 @@ def test_the_table_of_close_codes_is_the_one_in_code() -> None:
 
 def test_all_error_codes_are_explained() -> None:
     written = set(re.findall(r"^\| `(\w+)` \|", section("Frames of the server").split("`err` code")[1], re.MULTILINE))
-    known = (session.NOT_FOUND, session.FORBIDDEN, session.UNAVAILABLE, session.DUPLICATE, session.TOO_MANY)
+    known = [session.NOT_FOUND, session.UNAVAILABLE, session.DUPLICATE, session.TOO_MANY]
+    known += [following.FORBIDDEN, following.TOO_MANY_CHILDREN]
     assert written == {one[0] for one in known}
 
 

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
+from milepost_notifier.intents import Lookup
 from milepost_notifier.limits import Limits
-from milepost_notifier.session import Lookup
 from milepost_schemas.event import EventKind
 from milepost_schemas.position import Position
 from tests.unit.notifier.making import TASK, Client, Driven, event
@@ -180,7 +180,7 @@ class Relay(RuleBasedStateMachine):
     @rule()
     def answered(self) -> None:
         lookup, view = self.read.pop(0)
-        self.driven.session.joined(lookup.sub, lookup.join, view, self.driven.now)
+        self.driven.session.joined(lookup.join, view, self.driven.now)
 
     @rule()
     def audited(self) -> None:

@@ -8,8 +8,9 @@ import pytest
 from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.runtime.auth import WATCH, Principal
+from milepost_notifier.following import FORBIDDEN
+from milepost_notifier.intents import Ignore, Listen, Lookup
 from milepost_notifier.limits import Limits
-from milepost_notifier.session import FORBIDDEN, Ignore, Listen, Lookup
 from milepost_schemas.frames import CloseCode
 from tests.unit.notifier.making import OTHER, TASK, Driven, event, view
 from tests.unit.notifier.test_session import closed_with
@@ -170,7 +171,7 @@ class TestRenewal:
         assert driven.frames() == []
         [lookup] = driven.lookups()
         assert lookup.grant == LABEL
-        driven.session.joined(lookup.sub, lookup.join, view(1, 0), driven.now)
+        driven.session.joined(lookup.join, view(1, 0), driven.now)
         assert [frame["at"] for frame in driven.frames()] == [[1, 1]]
 
     def test_ends_what_turns_out_not_to_be_covered(self) -> None:
@@ -179,7 +180,7 @@ class TestRenewal:
         renew(driven, holder(LABEL))
         driven.frames()
         [lookup] = driven.lookups()
-        driven.session.refused(lookup.sub, lookup.join, *FORBIDDEN)
+        driven.session.refused(lookup.join, *FORBIDDEN)
         assert [frame["code"] for frame in driven.frames()] == ["forbidden"]
         assert driven.forgets() == [TASK]
 
@@ -274,5 +275,5 @@ class TestSubscriptions:
         if not shown:
             [lookup] = driven.lookups()
             assert isinstance(lookup, Lookup)
-            driven.session.refused(lookup.sub, lookup.join, *FORBIDDEN)
+            driven.session.refused(lookup.join, *FORBIDDEN)
             assert [frame["t"] for frame in driven.frames()] == ["err"]

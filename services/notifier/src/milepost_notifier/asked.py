@@ -115,6 +115,14 @@ def been_live(last_id: str | None) -> bool:
     return last_id is not None
 
 
+def tree_of(query: Query) -> bool:
+    """Return whether descendants are wanted too. Raises Refusal (400)."""
+    [text] = query.get("tree", ["false"])
+    if text not in {"true", "false"}:
+        raise bad("tree is true or false.")
+    return text == "true"
+
+
 def tail_of(query: Query) -> int:
     """Return how many of the last streamed events are wanted. Raises Refusal (400)."""
     [text] = query.get("tail", ["0"])

@@ -21,17 +21,19 @@ from milepost.errors import Unavailable
 from milepost.live import Channels, Snapshots, Standing, Tickets
 from milepost.live.channels import Message
 from milepost.live.snapshots import is_finished, key_of
-from milepost.live.wire import parse
+from milepost.live.wire import child_of, parse
 from milepost.runtime.auth import Authenticator, Principal, watcher
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost_notifier.admission import Admission
 from milepost_notifier.connections import Connection, bad_ticket, over_limit, quiet, refusal, ticket_in, too_many
+from milepost_notifier.descent import TOLD_AT_ONCE, Descent
 from milepost_notifier.feeds import Feeds
+from milepost_notifier.intents import Descend, Forget, Ignore, Listen, Lookup
 from milepost_notifier.limits import Limits
 from milepost_notifier.peer import Peer
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
-from milepost_notifier.session import Forget, Ignore, Listen, Lookup, Session
+from milepost_notifier.session import Session
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.frames import SUBPROTOCOL
 
@@ -95,6 +97,7 @@ class Edge:
         self.channels = Channels(redis, self._deliver, self._back)
         self._feeds = Feeds(self.channels, self.snapshots, source, self.serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
+        self._descent = Descent(source, self._limits.members + 1, self._answered)
         self._watched: dict[str, Watched] = {}
         self._connections: set[Peer] = set()
         self._auditing = asyncio.Lock()
@@ -116,6 +119,7 @@ class Edge:
         return (
             ("channels", self.channels.run),
             ("resolver", self._resolver.run),
+            ("descent", self._descent.run),
             ("feeds", self._feeds.run),
             ("filters", self._feeds.look),
             ("ticks", self._ticks),
@@ -253,12 +257,15 @@ class Edge:
             return
         tenant = session.principal.tenant
         now = asyncio.get_running_loop().time()
-        intents, session.intents = session.intents, []
+        intents = session.intents.copy()
+        session.intents.clear()
         for intent in intents:
             match intent:
                 case Lookup():
                     self._attach((tenant, intent.task), connection, now)
                     self._resolver.ask(Ask(connection, tenant, intent, now))
+                case Descend():
+                    self._descent.ask((tenant, intent.task), connection, intent.question)
                 case Forget():
                     self._detach((tenant, intent.task), connection)
                 case Listen(only):
@@ -290,18 +297,24 @@ class Edge:
             if watched is None:
                 self._feeds.deliver(name, message)
                 continue
+            told = child_of(message)
             try:
-                event = parse(watched.text, message)
+                child = UUID(told[0].decode()) if told is not None else None
+                event = parse(*(told or (watched.text, message)))
             except ValueError:
                 log.warning("a message that the ingest did not write was left out", channel=name)
                 continue
-            event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
-            watched.news_at = now
             task: UUID = watched.key[1]
+            if child is None:
+                event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
+                watched.news_at = now
             for connection in watched.watchers:
                 session = connection.session
                 if session is not None:
-                    session.event(task, event, now)
+                    if child is None:
+                        session.event(task, event, now)
+                    else:
+                        session.child(task, child, event, now)
                     concerned[connection] = None
                     if session.outbox.size > WRITE_AT:
                         connection.write_out()
@@ -354,6 +367,16 @@ class Edge:
                     doubtful[each.key] = each
             if doubtful:
                 await self._ask_owner(doubtful, standings)
+            await self._descend()
+
+    async def _descend(self) -> None:
+        """Have every session ask for the children of what it tells as a tree."""
+        for number, connection in enumerate(tuple(self._connections), start=1):
+            if connection.session is not None:
+                connection.session.descend()
+                self.serve(connection)
+            if number % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _standings(self, keys: list[Key]) -> dict[Key, Standing]:
         try:

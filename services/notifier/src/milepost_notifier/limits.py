@@ -17,6 +17,10 @@ class Limits:
     """Frames a second a client may send, parts of messages and control frames included."""
     renewals: int = 10
     """Tokens a client may show in a row; after that one every second."""
+    members: int = 1_000
+    """Descendants of which one subscription tells, those that ended meanwhile included."""
+    all_members: int = 10_000
+    """The same for all subscriptions of one connection."""
     soft: int = 256 * 1024
     """More than this waiting to be sent: snapshots instead of events."""
     tail: int = 128 * 1024

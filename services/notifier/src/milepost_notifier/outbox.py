@@ -15,7 +15,10 @@ PATCHES_MAX: Final = 16
 
 
 class Subscription:
-    """One client's interest in one task. `position` is what the client has once everything queued is sent."""
+    """One client's interest in one task. `position` is what the client has once everything queued is sent.
+
+    A descendant that is told of has one of its own, with the `id` of the one the client asked for.
+    """
 
     __slots__ = (
         "_alone",
@@ -25,24 +28,36 @@ class Subscription:
         "buffered",
         "force",
         "fresh",
+        "gone",
         "id",
+        "in_vain",
         "join",
         "known",
         "lines",
+        "member",
         "patches",
         "position",
         "proven",
         "stale",
         "tail",
         "task",
+        "unasked",
     )
 
-    def __init__(self, number: int, task: UUID, since: Position | None, lines: int = 0) -> None:
+    def __init__(
+        self, number: int, task: UUID, since: Position | None, lines: int = 0, *, member: bool = False
+    ) -> None:
         self.id = number
         self.lines = lines
         """So many of the last streamed events go with each snapshot."""
         self.task = task
         self.position = since
+        self.member = member
+        """It is of a descendant of the task that the client named."""
+        self.unasked = False
+        """Its task may have children, and nobody was asked for them yet."""
+        self.gone = False
+        """It is over."""
         self.fresh = True
         """Nothing was sent yet: the client has to be told where it stands."""
         self.proven = False
@@ -51,6 +66,8 @@ class Subscription:
         """Number of the look-up that is under way, 0 for none."""
         self.force = False
         """The next answer has to be a snapshot."""
+        self.in_vain = False
+        """The last look-up did not take the client any further."""
         self.behind = False
         """Events were left out because the client is slow."""
         self.again = False
@@ -64,7 +81,8 @@ class Subscription:
         self.known: bytes | None = None
         """The task as the client was told it at first; with `patches` it is what the client has at `position`.
 
-        None when that is not known in full, or too long to keep. The bytes are those all watchers share.
+        None when that is not known in full, too long to keep, or of a member, whose end needs no frame of its own. The
+        bytes are those all watchers share.
         """
         self.patches: list[bytes] = []
         self._alone = False
@@ -72,7 +90,8 @@ class Subscription:
 
     def told_all(self, view: View) -> None:
         """Remember a snapshot that is on its way to the client."""
-        self.known = view.task if view.complete and len(view.task) <= KNOWN_MAX else None
+        keep = not self.member and view.complete and len(view.task) <= KNOWN_MAX
+        self.known = view.task if keep else None
         self.patches = []
 
     def told(self, event: LiveEvent) -> None:
@@ -179,38 +198,38 @@ class Outbox:
             entries.append(entry)
         return entries
 
-    def drop_events(self) -> set[int]:
+    def drop_events(self) -> set[Subscription]:
         """Leave out queued events that a snapshot makes up for; return the subscriptions that are now behind.
 
         The chain of `prev` stays whole: what follows an event left out takes over its `prev`.
         """
-        behind: set[int] = set()
-        carried: dict[int, Position | None] = {}
+        behind: set[Subscription] = set()
+        carried: dict[Subscription, Position | None] = {}
         kept: list[Entry] = []
         for entry in self._entries:
             sub, event = entry.sub, entry.event
             if sub is None or event is None:
                 if sub is not None and entry.at is not None:
-                    carried.pop(sub.id, None)
-                    behind.discard(sub.id)
+                    carried.pop(sub, None)
+                    behind.discard(sub)
                     sub.position = entry.at
                 kept.append(entry)
             elif event.droppable:
-                carried.setdefault(sub.id, entry.prev)
-                behind.add(sub.id)
-                sub.position = carried[sub.id]
+                carried.setdefault(sub, entry.prev)
+                behind.add(sub)
+                sub.position = carried[sub]
                 sub.tail = None
             else:
-                if sub.id in carried:
-                    entry.prev = carried.pop(sub.id)
+                if sub in carried:
+                    entry.prev = carried.pop(sub)
                 sub.position = event.at
                 kept.append(entry)
         self._reset(kept)
         return behind
 
-    def forget(self, sub: Subscription) -> None:
-        """Drop everything queued for a subscription."""
-        self._reset(entry for entry in self._entries if entry.sub is not sub)
+    def forget(self, number: int) -> None:
+        """Drop everything queued for the subscription of this number, members included."""
+        self._reset(entry for entry in self._entries if entry.sub is None or entry.sub.id != number)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -21,7 +21,9 @@ from milepost.live import Channels, Snapshots, View
 from milepost.live.connection import ANSWER_S
 from milepost.live.snapshots import Wanted, key_of, view_of_row
 from milepost.runtime.logs import get_logger
-from milepost_notifier.session import FORBIDDEN, NOT_FOUND, UNAVAILABLE, Lookup, Session
+from milepost_notifier.following import FORBIDDEN
+from milepost_notifier.intents import Lookup
+from milepost_notifier.session import NOT_FOUND, UNAVAILABLE, Session
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.position import Position
 
@@ -72,7 +74,7 @@ class Ask:
     def wanted(self) -> bool:
         """Whether the session still needs the answer."""
         session = self.who.session
-        return session is not None and session.wants(self.lookup.sub, self.lookup.join)
+        return session is not None and session.wants(self.lookup.join)
 
     def may_wait(self, now: float) -> bool:
         """Whether it is the first look at a task made only now; `now` is the time of day."""
@@ -194,7 +196,7 @@ class Resolver:
             if session is None:
                 continue
             if ask.lookup.fresh and loop.time() - ask.began > GIVE_UP_S:
-                session.refused(ask.lookup.sub, ask.lookup.join, *UNAVAILABLE)
+                session.refused(ask.lookup.join, *UNAVAILABLE)
                 self._answered(ask.who)
             else:
                 loop.call_later(RETRY_S, self.ask, ask)
@@ -265,8 +267,8 @@ def _settle(ask: Ask, view: View | None, now: float) -> None:
     if session is None:
         return
     if ask.forbidden:
-        session.refused(ask.lookup.sub, ask.lookup.join, *FORBIDDEN)
+        session.refused(ask.lookup.join, *FORBIDDEN)
     elif view is None:
-        session.refused(ask.lookup.sub, ask.lookup.join, *NOT_FOUND)
+        session.refused(ask.lookup.join, *NOT_FOUND)
     else:
-        session.joined(ask.lookup.sub, ask.lookup.join, view, now)
+        session.joined(ask.lookup.join, view, now)

@@ -13,9 +13,10 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from milepost_notifier import sse
 from milepost_notifier.admission import Visit
+from milepost_notifier.following import FORBIDDEN
 from milepost_notifier.outbox import Entry
 from milepost_notifier.refusals import Refusal, unavailable
-from milepost_notifier.session import FORBIDDEN, NOT_FOUND, Session
+from milepost_notifier.session import NOT_FOUND, Session
 from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import Position
 from milepost_schemas.problem import ProblemType

@@ -22,7 +22,7 @@ from milepost_schemas.position import Position
 from milepost_schemas.problem import ProblemType
 
 _ALWAYS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
-_OF_A_TASK = _ALWAYS | {"tail"}
+_OF_A_TASK = _ALWAYS | {"tail", "tree"}
 _OF_A_FEED = _ALWAYS | {asked.LABEL} | asked.FILTER
 
 
@@ -47,7 +47,7 @@ class Streams:
         self._cors.check(request)
         query = asked.query_of(request.rel_url.raw_query_string, _OF_A_TASK)
         since = asked.since_of(asked.last_id_of(request.headers, query))
-        sub: dict[str, Any] = {"tail": asked.tail_of(query)}
+        sub: dict[str, Any] = {"tree": asked.tree_of(query), "tail": asked.tail_of(query)}
         try:
             task = UUID(request.match_info["task"])
         except ValueError:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+from milepost.store import Child
 from milepost_schemas.position import Position
 
 
@@ -14,6 +15,13 @@ class TaskSource(Protocol):
         """Return those of the (tenant, task) pairs that exist: members of the task, and the position Postgres knows.
 
         Raises Unavailable when Postgres does not answer in a few seconds.
+        """
+        ...
+
+    async def children(self, pairs: Sequence[tuple[str, UUID]], limit: int) -> list[Child]:
+        """Return the children of the (tenant, task) pairs, of each `limit` at most, those that are not over first.
+
+        Raises Unavailable as above.
         """
         ...
 

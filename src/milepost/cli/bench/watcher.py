@@ -56,7 +56,7 @@ class Watcher:
             self._ids[self._next] = task
             if self.audited is not None:
                 self.audited.subscribed(self._next, task)
-            await self._socket.send_str(f'{{"t":"sub","id":{self._next},"task":"{task}"}}')
+            await self._socket.send_str(f'{{"t":"sub","id":{self._next},"task":"{task}","tree":false}}')
 
     async def run(self) -> None:
         """Read frames until the socket is closed."""
