@@ -74,6 +74,7 @@ function show(task) {
 
 function follow(task, card) {
   card.watch = client.watch(task, {
+    tree: true,
     tail: 50,
     onEvent(event) {
       // A line of log stands alone; a chunk of output goes on where the one before it ended.
@@ -123,11 +124,13 @@ function drawCard(task, { element, rows, text, watch }) {
     if (over(task)) follow(answer, cards.get(task.id));
   };
   const list = element.querySelector(".tree");
-  for (const [place, [child, depth]] of inOrder(tasks, task.id).entries()) {
+  const children = Map.groupBy(tasks, (one) => one.parent_id);
+  for (const [place, [child, depth]] of inOrder(children, task.id).entries()) {
     let row = rows.get(child.id);
     if (!row) rows.set(child.id, (row = make("row")));
     if (list.children[place] !== row) list.insertBefore(row, list.children[place] ?? null);
-    fill(row, child, rollup(tasks, child.id).fraction, true);
+    const parent = children.has(child.id);
+    fill(row, child, rollup(parent ? tasks : [child], child.id).fraction, !parent);
     row.querySelector(".name").textContent = nameOf(child);
     row.querySelector(".name").style.setProperty("--depth", depth);
     row.querySelector(".facts").textContent = factsOf(child);
@@ -149,11 +152,10 @@ function fill(element, task, fraction, alone) {
 }
 
 /** Return the descendants of a task with their depth, each below its parent, oldest first. */
-function inOrder(tasks, parent, depth = 0) {
-  return tasks
-    .filter((task) => task.parent_id === parent)
+function inOrder(children, parent, depth = 0) {
+  return (children.get(parent) ?? [])
     .sort((a, b) => (a.id < b.id ? -1 : 1))
-    .flatMap((task) => [[task, depth], ...inOrder(tasks, task.id, depth + 1)]);
+    .flatMap((task) => [[task, depth], ...inOrder(children, task.id, depth + 1)]);
 }
 
 function nameOf(task) {

@@ -36,7 +36,7 @@ export class Milepost {
     const tell = (event: WatchEvent) => {
       if (!onEvent && !onProgress && !onEnd) reader.put(event);
       call(onEvent, event);
-      if (!isStreamed(event.kind)) call(onProgress, watch.progress, event);
+      if (onProgress && !isStreamed(event.kind)) call(onProgress, watch.progress, event);
       if (event.last) {
         resolve(event.task);
         reader.end();

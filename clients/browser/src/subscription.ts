@@ -34,7 +34,7 @@ export interface Subscription {
 export interface Request {
   task?: string;
   from?: Position;
-  tree?: true;
+  tree?: boolean;
   tail?: number;
   feed?: "tasks";
   filter?: Filter;
@@ -66,7 +66,7 @@ export class Watching implements Subscription {
     return {
       task: this.id,
       ...(from && !afresh && { from }),
-      ...(this.tree && { tree: true }),
+      tree: this.tree,
       ...(this.tail && { tail: this.tail }),
     };
   }

@@ -68,7 +68,7 @@ test("a loss subscribes again from where the watch is, under another id", () => 
   session.take(ev([1, 9], [1, 8], "progress"), 0);
   const [unsub, sub] = session.outbox.splice(0);
   assert.deepEqual(unsub, { t: "unsub", id: 1 });
-  assert.deepEqual(sub, { t: "sub", id: 2, task: ID, from: [1, 3] });
+  assert.deepEqual(sub, { t: "sub", id: 2, task: ID, from: [1, 3], tree: false });
   // What was on its way under the old id is of no concern.
   session.take(ev([1, 10], [1, 9], "progress"), 0);
   assert.deepEqual(sent(session), []);
@@ -180,7 +180,7 @@ test("a server that says goodbye says when to come back", () => {
   session.opened("KEY");
   sent(session);
   session.take(WELCOME, 1_300);
-  assert.deepEqual(session.outbox.splice(0), [{ t: "sub", id: 2, task: ID, from: [1, 3] }]);
+  assert.deepEqual(session.outbox.splice(0), [{ t: "sub", id: 2, task: ID, from: [1, 3], tree: false }]);
   assert.equal(watch.errors.length, 0);
   // The word holds for one time.
   session.closed(1006, "", 1_400);
@@ -241,7 +241,7 @@ test("a subscription that is never answered asks for a snapshot", () => {
   }
   assert.deepEqual(session.outbox.splice(0), [
     { t: "unsub", id: 2 },
-    { t: "sub", id: 3, task: ID },
+    { t: "sub", id: 3, task: ID, tree: false },
   ]);
 });
 

@@ -81,10 +81,10 @@ test("a hole in any chain of a tree asks for a new subscription, which begins th
 
 test("a subscription says where it goes on, unless it is to begin afresh", () => {
   const { watch } = watching({ tail: 20 });
-  assert.deepEqual(watch.request(), { task: ID, tail: 20 });
+  assert.deepEqual(watch.request(), { task: ID, tree: false, tail: 20 });
   watch.take(snap([1, 3]), 0);
-  assert.deepEqual(watch.request(), { task: ID, from: [1, 3], tail: 20 });
-  assert.deepEqual(watch.request(true), { task: ID, tail: 20 });
+  assert.deepEqual(watch.request(), { task: ID, from: [1, 3], tree: false, tail: 20 });
+  assert.deepEqual(watch.request(true), { task: ID, tree: false, tail: 20 });
 });
 
 test("lines of the tail are told once, before the snapshot they belong to", () => {

@@ -110,6 +110,10 @@ class Shown:
         """Wait until news comes this way."""
         await self.tab.shows(f"document.getElementById('via').textContent === '{via}'", within_s)
 
+    async def counts(self, tasks: int, ended: int, within_s: float = 30.0) -> None:
+        """Wait until its tree has so many tasks, so many of them ended."""
+        await self.tab.shows(f"one.progress.tasks === {tasks} && one.progress.ended === {ended}", within_s)
+
     async def is_cancelled(self) -> list[dict[str, Any]]:
         """Cancel the task, for all has been seen, and go on as `ends`."""
         await self.run.cancel()
