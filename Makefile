@@ -109,6 +109,7 @@ schemas: $(READY)
 pictures: $(READY)
 	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \
 	  docs/pictures/demo.svg 125 60 "Serving." make demo
+	PYTHONPATH=. $(RUN)/python docs/pictures/page.py docs/pictures/page.png docs/pictures/page-dark.png
 
 lock: $(UV)
 	rm -f uv.lock
