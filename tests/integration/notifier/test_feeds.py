@@ -1,12 +1,15 @@
 """Feeds on real WebSockets, through a real Redis."""
 
+import random
 from typing import Any
 
 from redis.asyncio import Redis
 
+from milepost.domain.feed_filter import Traits, filter_of
 from milepost.live import Snapshots
 from milepost.runtime.settings import Settings
 from milepost_notifier.edge import Edge
+from milepost_schemas.feed import FeedFilter
 from tests.integration.notifier.acting import Living, Postgres, Server, Watcher, watcher_of
 from tests.integration.notifier.conftest import edge_of
 from tests.integration.notifier.test_watching import until
@@ -89,6 +92,37 @@ async def test_tasks_from_before_are_looked_up_in_redis_and_postgres_in_few_ques
         await snapshots.apply([task.succeeded() for task in (*others, *in_postgres, *in_redis)])
         await changes_until(watcher, in_redis[-1])
         assert postgres.asked == asked, "who is known is not asked about again"
+
+
+async def test_what_a_filter_lets_through_is_what_everybody_is_told_of_those_tasks(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    chance = random.Random(7)
+    wanted: list[dict[str, Any]] = [{"type": "a"}, {"labels": {"n": "1"}}, {"type": "b", "labels": {"n": "2"}}]
+    tasks = [Living(postgres, type=chance.choice("ab"), labels={"n": chance.choice("12")}) for _ in range(60)]
+    await snapshots.apply([task.queued() for task in tasks[:20]])  # of the others only Postgres knows, or nobody yet
+    async with watcher_of(edge) as watcher:
+        await listen(watcher)
+        for number, each in enumerate(wanted, start=2):
+            await listen(watcher, number, **each)
+        acts = [task.queued for task in tasks[40:]] + [task.started for task in tasks for _ in range(3)]
+        chance.shuffle(acts)
+        for start in range(0, len(acts), 10):
+            await snapshots.apply([act() for act in acts[start : start + 10]])
+        marks = [Living(type="a", labels={"n": "1"}), Living(type="b", labels={"n": "2"})]
+        await snapshots.apply([mark.queued() for mark in marks])
+        found: dict[int, list[tuple[str, int, int]]] = {number: [] for number in range(1, 5)}
+        ends = {1: marks[1], 2: marks[0], 3: marks[0], 4: marks[1]}
+        while any(not seen or seen[-1][0] != str(ends[number].id) for number, seen in found.items()):
+            frame = await watcher.next()
+            if frame["t"] == "changes":
+                found[frame["id"]] += [(change["task"], *change["at"]) for change in frame["changes"]]
+    members = {str(task.id): task.task for task in (*tasks, *marks)}
+    for number, each in enumerate(wanted, start=2):
+        only = filter_of(FeedFilter.model_validate(each))
+        expected = [seen for seen in found[1] if only.matches(Traits.of(members[seen[0]]))]  # type: ignore[arg-type]
+        assert found[number] == expected
+        assert expected
 
 
 async def test_changes_of_unknown_tasks_wait_for_postgres(edge: Edge, snapshots: Snapshots, postgres: Postgres) -> None:
