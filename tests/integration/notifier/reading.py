@@ -16,7 +16,7 @@ from milepost_schemas.frames import SERVER_FRAME
 from tests.integration.notifier.acting import KEY, PATIENCE_S, Postgres
 from tests.integration.notifier.conftest import edge_of
 from tests.server_sent import Block, blocks_in
-from tests.unit.notifier.making import Client
+from tests.unit.notifier.making import Client, TreeClient
 
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
@@ -27,6 +27,8 @@ class Reader:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
         self.client = Client()
+        self.tree: TreeClient | None = None
+        """Folds instead of `client` when it is there."""
         self.events: list[Block] = []
         self.last_id = ""
         self.retry: int | None = None
@@ -42,7 +44,7 @@ class Reader:
             if block.kind:
                 if block.kind != "close":
                     SERVER_FRAME.validate_json(block.data)
-                self.client.take(block.frame)
+                (self.tree or self.client).take(block.frame)
                 self.events.append(block)
                 return block
         return None

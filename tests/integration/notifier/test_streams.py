@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -21,6 +22,8 @@ from milepost_notifier.session import Session
 from tests.integration.notifier.acting import KEY, TENANT, Living, Postgres
 from tests.integration.notifier.reading import AUTHORIZED, Http, http_of
 from tests.integration.notifier.test_watching import until
+from tests.server_sent import Block
+from tests.unit.notifier.making import TreeClient
 
 PAGE = "https://app.example"
 
@@ -398,6 +401,38 @@ async def test_the_last_lines_come_with_the_snapshot(http: Http, snapshots: Snap
     for odd in ("", "x", "-1", "257", "1.0", "+1", "\u0661", "0x1"):
         async with http.session.get(events_of(task), params={"tail": odd}, headers=AUTHORIZED) as response:
             assert response.status == 400
+
+
+async def test_a_tree_is_told_too_and_only_the_task_itself_gives_ids(
+    http: Http, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    root = Living(postgres)
+    above: dict[str, Any] = {"parent_id": str(root.id), "root_id": str(root.id)}
+    before, later = Living(postgres, **above), Living(**above)
+    await snapshots.apply([root.queued(), before.queued(), root.started()])
+    async with http.get(events_of(root)) as alone, http.get(events_of(root, "?tree=true")) as reader:
+        await alone.at(1, 0)
+        reader.tree = tree = TreeClient(root.id)
+        while tree.tasks.get(str(before.id)) != before.task:
+            await reader.next()
+        await snapshots.apply([later.queued(), later.started()])
+        while tree.tasks.get(str(later.id)) != later.task:
+            await reader.next()
+        assert reader.last_id == "1:0"
+        await snapshots.apply([later.succeeded(), root.progress(1), before.started(), root.succeeded()])
+        assert (await reader.rest())[-1] == "end"
+        assert await alone.rest() == ["progress", "succeeded", "end"]
+    mine = {id_ for event in reader.events if (id_ := event.id) is not None}
+    assert mine == {"1:0", "1:1", "1:2"}
+    assert all(event.id is None for event in reader.events if str(root.id) not in _told_of(event))
+    assert await http.status(events_of(root, "?tree=true"), **AUTHORIZED, **{"Last-Event-ID": "1:2"}) == 204
+    for odd in ("", "yes", "True", "1"):
+        assert await http.status(events_of(root, f"?tree={odd}"), **AUTHORIZED) == 400
+
+
+def _told_of(event: Block) -> str:
+    """Return the task that an event is about."""
+    return str(event.frame.get("task") if event.frame["t"] == "ev" else event.frame["task"]["id"])
 
 
 async def test_a_feed_tells_what_happens_to_the_tasks_asked_for(http: Http, snapshots: Snapshots) -> None:
