@@ -60,12 +60,13 @@ class Jvm:
     base: Path
     archive: Path
 
-    def command(self, main: str, *arguments: str, record: Path | None = None) -> list[str]:
-        """Return the command line that runs a main class.
+    def command(self, main: str, *arguments: str, crash: Path, record: Path | None = None) -> list[str]:
+        """Return the command line that runs a main class; should Java itself crash, it says so in the file `crash`.
 
         With `record`, the classes it used are written there as it ends, for `adopt`.
         """
-        flags = list(FLAGS)
+        # Else into whatever directory somebody happened to start it in.
+        flags = [*FLAGS, f"-XX:ErrorFile={crash}"]
         if self.archive.exists():
             flags.append(f"-XX:SharedArchiveFile={self.archive}")
         elif self.base.exists():

@@ -115,7 +115,7 @@ class KafkaServer(Server):
             raise EmbeddedError(f"{self.name} was never started. Call start() first.")
         # One broker records for all.
         record = self._record(self._jvm) if self.index == 0 and self._jvm.wants_recording else None
-        argv = self._jvm.command("kafka.Kafka", str(self._settings_file), record=record)
+        argv = self._jvm.command("kafka.Kafka", str(self._settings_file), crash=self._crash_file, record=record)
         grace = GRACE if len(self.cluster.controllers) == 1 else GRACE_IN_QUORUM
         return ManagedProcess(self.name, argv, _environment(), self.home, grace=grace)
 
@@ -126,6 +126,10 @@ class KafkaServer(Server):
     def _settings_file(self) -> Path:
         return self.directory / "server.properties"
 
+    @property
+    def _crash_file(self) -> Path:
+        return self.home / "log" / f"{self.name}-crash.log"
+
     def _record(self, jvm: Jvm) -> Path:
         return jvm.archive.with_name(f".{jvm.archive.name}.{self.cluster.identity}-{self.index}.jsa")
 
@@ -135,7 +139,7 @@ class KafkaServer(Server):
         identity = f"--cluster-id={self.cluster.identity}"
         arguments = ["format", "--ignore-formatted", identity, "-c", str(self._settings_file)]
         tool = await asyncio.create_subprocess_exec(
-            *jvm.command("kafka.tools.StorageTool", *arguments),
+            *jvm.command("kafka.tools.StorageTool", *arguments, crash=self._crash_file),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
