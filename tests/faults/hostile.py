@@ -146,13 +146,15 @@ async def stream(target: Target, token: str | None = None, query: str = "") -> A
 Attack = Callable[[Target, Callable[[Any], None]], Awaitable[None]]
 
 
-async def _until_closed(line: Line, codes: Callable[[Any], None], data: Callable[[], bytes]) -> None:
+async def _until_closed(
+    line: Line, codes: Callable[[Any], None], data: Callable[[], bytes], pause_s: float = 0.005
+) -> None:
     """Send without end and read what comes, until the server has had enough."""
     reading = asyncio.create_task(line.closed(codes))
     try:
         while not reading.done():
             await line.send(data())
-            await asyncio.sleep(0.005)  # one loop has all the clients, honest ones too
+            await asyncio.sleep(pause_s)  # one loop has all the clients, honest ones too
         await reading
     finally:
         reading.cancel()
@@ -188,9 +190,10 @@ async def giant_frames(target: Target, codes: Callable[[Any], None]) -> None:
 
 
 async def half_open_upgrades(target: Target, codes: Callable[[Any], None]) -> None:
-    lines = [asyncio.open_connection("127.0.0.1", target.port) for _ in range(60)]
-    opened = await asyncio.gather(*lines)
+    opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     try:
+        for _ in range(60):
+            opened.append(await asyncio.open_connection("127.0.0.1", target.port))  # noqa: PERF401 - all are closed
         opened[0][1].write(b"GET /v1/stream HTTP/1.1\r\nHost: no")
         await opened[0][0].read()
         codes("cut")
@@ -210,14 +213,9 @@ async def slow_upgrade(target: Target, codes: Callable[[Any], None]) -> None:
 async def slow_hello(target: Target, codes: Callable[[Any], None]) -> None:
     async with stream(target) as line:
         hello = json.dumps({"t": "hello", "token": target.feed}).encode()
-        reading = asyncio.create_task(line.closed(codes))
         await line.send(frame(Opcode.TEXT, hello[:1], fin=False))
-        for byte in hello[1:]:
-            if reading.done():
-                break
-            await line.send(frame(Opcode.CONT, bytes([byte]), fin=False))
-            await asyncio.sleep(0.2)
-        await reading
+        rest = iter(hello[1:])
+        await _until_closed(line, codes, lambda: frame(Opcode.CONT, bytes([next(rest)]), fin=False), 0.2)
 
 
 async def no_hello(target: Target, codes: Callable[[Any], None]) -> None:
