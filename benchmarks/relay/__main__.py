@@ -120,10 +120,10 @@ async def _submit(stand: Stand, sizes: Sizes) -> list[str]:
     ) as http:
         for some in in_hundreds(tasks):
             async with http.post(f"{stand.plan.url}/v1/tasks/batch", json={"tasks": some}) as response:
-                body = await response.json()
-                if response.status not in {200, 202, 207}:
-                    raise MilepostError(f"The api refused a batch with {response.status}: {body}")
-                ids += [item["task"]["id"] if "task" in item else item["id"] for item in body["items"]]
+                results = (await response.json()).get("results", [])
+                if len(results) != len(some) or any(result["status"] != 202 for result in results):
+                    raise MilepostError(f"The api took none, or not all, of a batch: {response.status} {results[:1]}")
+                ids += [result["task"]["id"] for result in results]
     return ids
 
 

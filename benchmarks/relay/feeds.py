@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
 from milepost.announce import Announcer
+from milepost.errors import Unavailable
 from milepost.live import Snapshots
 from milepost.log import Topics, Writer
 from milepost.runtime.settings import Settings
@@ -76,8 +77,13 @@ class Applied:
         self._snapshots = Snapshots(redis)
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """Apply them to the snapshots, which tells the channels."""
-        await self._snapshots.apply(events)
+        """Apply them to the snapshots, which tells the channels; again if Redis is too busy, as the ingest does."""
+        while True:
+            try:
+                await self._snapshots.apply(events)
+                return
+            except Unavailable:
+                await asyncio.sleep(TICK_S)
 
 
 class Written:

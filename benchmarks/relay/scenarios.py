@@ -130,15 +130,17 @@ async def fan_out(program: Path, relay: Relay, sizes: Sizes, say: Say) -> Figure
     async with Client(program, relay.line, [subject.id]) as client:
         await client.ask("open", sizes.watchers, OPEN_AT_ONCE)
         await measured(client, relay, [subject], 20, 2.0)
-        for rate in (40, 60, 70, 80, 90, 100, 110, 120):
+        for rate in (30, 45, 60, 75, 90, 105):
             report = await measured(client, relay, [subject], rate, 4.0)
             say(f"{relay.name} at {rate}: {report}")
             if report["p99_ms"] > GOOD_P99_MS or report["events"] + report["merged"] < report["sent"] * sizes.watchers:
-                note.setdefault("delivered", 0.0)
                 break
-            note["delivered"] = round(report["events"] / report["offered_s"])
-            note["fan_cpu"] = _per_100_000(report["relay_cpu"], report["events"])
-            note["fan_p99_ms"] = round(report["p99_ms"], 1)
+            delivered = round(report["events"] / report["offered_s"])
+            if delivered > (note.get("delivered") or 0.0):
+                note["delivered"] = delivered
+                note["merged"] = report["merged"]
+                note["fan_cpu"] = _per_100_000(report["relay_cpu"], report["events"])
+                note["fan_p99_ms"] = round(report["p99_ms"], 1)
     return figures
 
 
@@ -153,11 +155,11 @@ async def stopped_reader(program: Path, relay: Relay, sizes: Sizes, say: Say) ->
         await client.ask("open", watchers, OPEN_AT_ONCE)
         mix = [shared, *[busy] * 30]
         await measured(client, relay, mix, 31 * 25, 2.0)
-        for _ in range(5):
-            reading.append((await measured(client, relay, mix, 31 * 25, 4.0))["p99_ms"])
+        for _ in range(4):
+            reading.append((await measured(client, relay, mix, 31 * 25, 3.0))["p99_ms"])
             await client.ask("stop", 1)
             await steadily(relay.feed, mix, 31 * 25, 2.0)
-            stopped.append((await measured(client, relay, mix, 31 * 25, 4.0))["p99_ms"])
+            stopped.append((await measured(client, relay, mix, 31 * 25, 3.0))["p99_ms"])
             await client.ask("resume")
             await asyncio.sleep(SETTLE_S)
     say(f"{relay.name}: all read {reading}; one does not {stopped}")

@@ -10,7 +10,7 @@ from benchmarks.relay.scenarios import Figures, Sizes
 
 _TITLES: Final = {
     "own": "{connections:,} connections, each its own task; {rate:,.0f} events/s fed to Redis (Nchan: by HTTP)",
-    "fan-out": "one task, {watchers:,} connections: the most that arrives whole with p99 below 200 ms",
+    "fan-out": "one task, {watchers:,} connections: the most that arrives with p99 below 200 ms and nothing lost",
     "stopped": "one reader of one task stops: p99 of the others",
     "whole": "{connections:,} connections, each its own task; {rate:,.0f} events/s through Kafka, ingest and edge",
     "calls": "from ctx.progress in a worker to the client: 1 event/s of each task, each watched by one connection",
@@ -21,6 +21,7 @@ _NAMES: Final = {
     "open_s": "opened, s",
     "delivered": "delivered/s",
     "cpu": "relay, CPU s per 100,000 deliveries",
+    "merged": "events that newer ones took the place of",
     "fan_cpu": "relay, CPU s per 100,000 deliveries",
     "client_cpu": "load client, CPU s per 100,000",
     "p50_ms": "p50, ms",
