@@ -14,7 +14,7 @@ from typing import Any, Self
 from milepost.errors import MilepostError
 
 SOURCE = Path(__file__).with_name("load")
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class LoadFailed(MilepostError):
@@ -75,15 +75,21 @@ class Client:
 
     async def ask(self, *words: object) -> dict[str, Any]:
         """Give a command (see load/client.go) and return the answer. Raises LoadFailed."""
+        try:
+            return await self._ask(*words)
+        except TimeoutError:
+            seen = await self._ask("report")
+            raise LoadFailed(
+                f"`{words[0]}` took the load client longer than {PATIENCE_S:g} s. It has seen: {seen}"
+            ) from None
+
+    async def _ask(self, *words: object) -> dict[str, Any]:
         assert self._process is not None  # noqa: S101 - entered
         assert self._process.stdin is not None  # noqa: S101 - piped
         assert self._process.stdout is not None  # noqa: S101 - piped
         self._process.stdin.write((" ".join(map(str, words)) + "\n").encode())
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                answer = await self._process.stdout.readline()
-        except TimeoutError:
-            raise LoadFailed(f"`{words[0]}` took the load client longer than {PATIENCE_S:g} s.") from None
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await self._process.stdout.readline()
         if not answer:
             raise LoadFailed("The load client ended; what it said is above.")
         parsed: dict[str, Any] = json.loads(answer)
