@@ -12,13 +12,14 @@ from milepost.client import Run
 from milepost_schemas.task import TaskState
 
 
-async def follow(runs: Sequence[Run], view: View, *, tail: int = 0) -> Exit:
+async def follow(runs: Sequence[Run], view: View, *, tail: int = 0, tree: bool = False) -> Exit:
     """Show every event of every task; return how they ended, all in all. Raises what the first failed watch did.
 
-    `tail`: so many of the lines and chunks that each of them streamed before are shown too.
+    `tail`: so many of the lines and chunks that each of them streamed before are shown too; `tree`: so are their
+    descendants.
     """
     with view:
-        watches = [asyncio.create_task(_follow(run, view, tail)) for run in runs]
+        watches = [asyncio.create_task(_follow(run, view, tail, tree)) for run in runs]
         ticks = asyncio.create_task(_tick(view))
         try:
             await asyncio.gather(*watches)
@@ -29,8 +30,8 @@ async def follow(runs: Sequence[Run], view: View, *, tail: int = 0) -> Exit:
     return Exit.DONE if all(run.task.state is TaskState.SUCCEEDED for run in runs) else Exit.FAILED
 
 
-async def _follow(run: Run, view: View, tail: int) -> None:
-    async with aclosing(run.watch(tail=tail)) as events:
+async def _follow(run: Run, view: View, tail: int, tree: bool) -> None:
+    async with aclosing(run.watch(tail=tail, tree=tree)) as events:
         async for event in events:
             view.event(event)
 

@@ -9,7 +9,8 @@ async with Client() as client:
 
 from milepost.client.client import Client
 from milepost.client.events import RunEvent
+from milepost.client.rollup import Rollup, rollup
 from milepost.client.run import Run
 from milepost.client.stream import Stream
 
-__all__ = ["Client", "Run", "RunEvent", "Stream"]
+__all__ = ["Client", "Rollup", "Run", "RunEvent", "Stream", "rollup"]

@@ -283,6 +283,9 @@ class Connection:
     def _refused(self, frame: dict[str, Any]) -> None:
         """One subscription cannot be had: now, here, or at all."""
         number, code = frame.get("id"), frame.get("code")
+        if code == "too_many_children":
+            log.warning("the notifier says: %s", frame.get("message"))
+            return
         subscription = self._by_number.pop(number, None) if isinstance(number, int) else None
         if subscription is None:
             log.warning("the notifier says: %s", frame.get("message"))
@@ -311,7 +314,8 @@ class Connection:
         subscription.asked_at = asyncio.get_running_loop().time()
         self._by_number[subscription.number] = subscription
         resume = subscription.fold.resume()
-        frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task), "tree": False}
+        frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task)}
+        frame["tree"] = subscription.tree
         if resume is not None and not afresh:
             frame["from"] = list(resume)
         if subscription.tail:

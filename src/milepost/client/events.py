@@ -1,5 +1,6 @@
 """What a watch yields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -42,6 +43,6 @@ class RunEvent:
 _TERMINAL = frozenset(state.value for state in TaskState if state.terminal)
 
 
-def is_over(view: dict[str, Any]) -> bool:
+def is_over(view: Mapping[str, Any]) -> bool:
     """Whether a task as the API shows it is in a terminal state."""
     return view.get("state") in _TERMINAL

@@ -11,6 +11,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from milepost.client.events import RunEvent, is_over
+from milepost.client.rollup import Rollup, rollup
 from milepost.client.subscription import Link, Subscription
 from milepost.errors import Refused, TaskFailed, Unreachable
 from milepost.runtime.lifecycle import jittered
@@ -32,6 +33,7 @@ class Run:
         self.id = id_
         self._client = client
         self._known: Task | RunEvent | None = task
+        self._members: dict[str, dict[str, Any]] = {}
         self.watch_token: str | None = None
         """For a page to watch this task and its descendants, for 15 minutes. Only of a run that was just submitted."""
 
@@ -65,9 +67,20 @@ class Run:
         self._known = task = await self._client.retry(self.id)
         return task
 
-    async def watch(self, *, tail: int = 0) -> AsyncGenerator[RunEvent, None]:
+    def rollup(self) -> Rollup:
+        """Return how far the task and its descendants have come, as far as `watch(tree=True)` was told of them."""
+        views = list(self._members.values())
+        if isinstance(self._known, RunEvent):
+            views.append(self._known.view)
+        elif self._known is not None:
+            views.append(self._known.model_dump(mode="json"))
+        return rollup(views, str(self.id))
+
+    async def watch(self, *, tail: int = 0, tree: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens to the task, from a snapshot to its terminal event.
 
+        With `tree` what happens to its descendants too, those to come included: `event.task.id` says whose an event is,
+        and `rollup` how far all have come. While there is no stream only the task itself is asked for.
         With `tail` up to so many of the lines and chunks that were streamed before (at most 256) come ahead of that
         snapshot; those after it always come.
         Comes back and resumes by itself when the connection is lost; asks the API instead while there is no stream.
@@ -76,7 +89,7 @@ class Run:
         if not 0 <= tail <= TAIL_MAX:
             raise ValueError(f"tail={tail}: so many streamed events are not kept; ask for 0 to {TAIL_MAX}")
         stream = await self._client.stream_for(self)
-        subscription = stream.subscribe(self.id, tail)
+        subscription = stream.subscribe(self.id, tail, tree=tree)
         if self._known is not None:
             subscription.newest = self.task.epoch
         if self._known is not None and self.task.links is not None:
@@ -84,6 +97,10 @@ class Run:
         try:
             async with aclosing(self._events(subscription)) as events:
                 async for event in events:
+                    if tree and event.view.get("id") != str(self.id):
+                        self._members[event.view["id"]] = event.view
+                        yield event
+                        continue
                     self._known = event
                     yield event
                     if event.last:

@@ -37,11 +37,14 @@ class Stream:
         """WebSockets that are open and greeted."""
         return sum(connection.up for connection in self._connections)
 
-    def subscribe(self, task: UUID, tail: int = 0) -> Subscription:
-        """Start to watch a task, with so many of its last streamed events; end it with `unsubscribe`."""
+    def subscribe(self, task: UUID, tail: int = 0, *, tree: bool = False) -> Subscription:
+        """Start to watch a task, with so many of its last streamed events; end it with `unsubscribe`.
+
+        `tree`: its descendants too.
+        """
         if self._closed:
             raise ClientError("The client is closed. Watch inside `async with Client() as client:`.")
-        subscription = Subscription(task, tail)
+        subscription = Subscription(task, tail, tree=tree)
         self._place(subscription)
         return subscription
 

@@ -15,7 +15,7 @@ from milepost_schemas.position import Position
 MERGE_AFTER: Final = 256
 """With so many events waiting for a slow reader, progress replaces progress."""
 DROP_AFTER: Final = 8192
-"""With so many, all of them become one snapshot."""
+"""With so many, all of them become one snapshot for each task."""
 
 
 class Link(Enum):
@@ -32,11 +32,14 @@ class Protocol(Exception):
 class Subscription:
     """Takes frames from the connection, gives events to one reader. Never blocks the connection."""
 
-    def __init__(self, task: UUID, tail: int = 0) -> None:
-        """`tail`: so many of the last streamed events of before are wanted too."""
+    def __init__(self, task: UUID, tail: int = 0, *, tree: bool = False) -> None:
+        """`tail`: so many of the last streamed events of before are wanted too; `tree`: descendants are."""
         self.task = task
+        self.tree = tree
         self.tail = tail
         self.fold = Fold()
+        self.members: dict[str, Fold] = {}
+        """Those of descendants, by their ids."""
         self.number = -1
         """Its id on the present connection; each time it subscribes it takes another."""
         self.asked_at: float | None = None
@@ -73,6 +76,10 @@ class Subscription:
     def _fold(self, frame: dict[str, Any]) -> RunEvent | Loss | None:
         at = position(frame["at"])
         kind = frame["t"]
+        if self.tree and kind != "end":
+            whose = frame["task"]["id"] if kind == "snap" else frame["task"]
+            if whose != str(self.task):
+                return self._member(whose, at, frame)
         if kind in {"snap", "end"} and at.epoch < self.newest and is_over(frame["task"]):
             return None
         if kind == "snap":
@@ -93,16 +100,30 @@ class Subscription:
             frame.get("traceparent"),
         )
 
+    def _member(self, whose: str, at: Position, frame: dict[str, Any]) -> RunEvent | Loss | None:
+        """Take a snap or ev of a descendant."""
+        fold = self.members.setdefault(whose, Fold())
+        if fold.over and fold.at is not None and at.epoch > fold.at.epoch:  # begins anew
+            fold = self.members[whose] = Fold(fold.view, fold.at, fold.sent)
+        trace = frame.get("traceparent")
+        if frame["t"] == "snap":
+            return fold.snapshot(at, frame["task"], trace, frame.get("age"))
+        prev = None if frame["prev"] is None else position(frame["prev"])
+        if prev is None:  # the first word of it: `data` is the whole task
+            fold.view, fold.sent = fold.view or {}, None
+        return fold.event(at, prev, frame["kind"], frame["data"], frame.get("merged") or 0, trace)
+
     def put(self, event: RunEvent) -> None:
         """Hand an event to the reader; a reader that is far behind gets fewer, never other ones."""
         waiting = self._waiting
         if len(waiting) >= DROP_AFTER and not event.last:
-            merged = sum(1 + item.merged for item in waiting if isinstance(item, RunEvent)) + event.merged
+            *before, event = _last_of_each([item for item in waiting if isinstance(item, RunEvent)] + [event])
             waiting.clear()
-            event = replace(event, kind=SNAPSHOT, data={}, merged=merged)
+            waiting.extend(before)
         elif len(waiting) >= MERGE_AFTER and event.kind == EventKind.PROGRESS:
             last = waiting[-1]
-            if isinstance(last, RunEvent) and last.kind == EventKind.PROGRESS:
+            same = isinstance(last, RunEvent) and last.view.get("id") == event.view.get("id")
+            if same and isinstance(last, RunEvent) and last.kind == EventKind.PROGRESS:
                 waiting.pop()
                 event = replace(event, data={**last.data, **event.data}, merged=event.merged + last.merged + 1)
         waiting.append(event)
@@ -146,6 +167,16 @@ class Subscription:
                 await self._news.wait()
         except TimeoutError:
             pass
+
+
+def _last_of_each(events: list[RunEvent]) -> list[RunEvent]:
+    """Return one event for each task, with what the others said: the whole task."""
+    last: dict[Any, RunEvent] = {}
+    for event in events:
+        id_ = event.view.get("id")
+        merged = event.merged if id_ not in last else last.pop(id_).merged + event.merged + 1
+        last[id_] = replace(event, merged=merged)
+    return [event if event.last else replace(event, kind=SNAPSHOT, data={}) for event in last.values()]
 
 
 def position(value: Any) -> Position:

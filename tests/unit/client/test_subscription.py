@@ -116,3 +116,55 @@ def test_what_was_streamed_before_is_handed_over_ahead_of_the_snapshot_and_once(
         ("log", 1), ("log", 3), ("snapshot", 4), ("log", 6), ("snapshot", 7),
     ]  # fmt: skip
     assert items[2].age == 3.0
+
+
+class TestTrees:
+    @staticmethod
+    def born(seq: int = 0, epoch: int = 0, prev: Any = None) -> dict[str, Any]:
+        whole = {"id": OTHER, "parent_id": str(ID), "state": "queued", "epoch": epoch}
+        return {**ev(seq, "queued", OTHER, **whole), "at": [epoch, seq], "prev": prev}
+
+    @staticmethod
+    def watching() -> Subscription:
+        subscription = Subscription(ID, tree=True)
+        subscription.frame(snap())
+        return subscription
+
+    async def test_each_member_has_a_fold_of_its_own(self) -> None:
+        subscription = self.watching()
+        for frame in (self.born(), ev(1), {**ev(0, "started", OTHER, state="running"), "prev": [0, 0]}):
+            assert subscription.frame(frame) is None
+        _, child, root, started = await drained(subscription)
+        assert (child.kind, child.view["id"], child.view["parent_id"]) == ("queued", OTHER, str(ID))
+        assert root.view["id"] == str(ID)
+        assert (started.view["id"], started.view["state"]) == (OTHER, "running")
+
+    async def test_the_end_of_a_member_is_not_that_of_the_watch_and_it_may_begin_anew(self) -> None:
+        subscription = self.watching()
+        subscription.frame(self.born())
+        over = {"t": "snap", "id": 1, "at": [1, 3], "task": {"id": OTHER, "state": "failed", "epoch": 1}}
+        subscription.frame(over)
+        assert not subscription.fold.over
+        assert subscription.frame(self.born(0, 2, [1, 3])) is None
+        events = await drained(subscription)
+        assert [event.kind for event in events] == ["snapshot", "queued", "failed", "queued"]
+
+    async def test_a_member_known_from_before_is_not_taken_back(self) -> None:
+        subscription = self.watching()
+        subscription.frame({"t": "snap", "id": 1, "at": [1, 3], "task": {"id": OTHER, "state": "running", "epoch": 1}})
+        assert subscription.frame(self.born()) is None
+        assert len(await drained(subscription)) == 2
+        assert subscription.members[OTHER].view == {"id": OTHER, "state": "running", "epoch": 1}
+
+    async def test_a_hole_in_a_member_is_seen(self) -> None:
+        subscription = self.watching()
+        subscription.frame(self.born())
+        assert subscription.frame(ev(7, task=OTHER)) is LOST
+
+    async def test_a_reader_that_never_reads_keeps_the_last_of_each(self) -> None:
+        subscription = self.watching()
+        subscription.frame(self.born())
+        for seq in range(1, DROP_AFTER + 10):
+            subscription.frame(ev(seq, "log", message="x"))
+        events = await drained(subscription)
+        assert {event.view["id"] for event in events} == {str(ID), OTHER}

@@ -13,15 +13,17 @@ from milepost.client import Client
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--tree", is_flag=True, help="Show their descendants too, those to come included.")
 @logs_option
 @json_option
-def watch(ids: tuple[str, ...], logs: bool, as_json: bool) -> Exit:
+def watch(ids: tuple[str, ...], tree: bool, logs: bool, as_json: bool) -> Exit:
     """Watch tasks live until all are over. JSON is one event a line. Ctrl-C stops watching, not the tasks."""
 
     async def work() -> Exit:
         async with Client() as client:
             runs = [client.run(id_) for id_ in dict.fromkeys(ids)]
-            ended = await follow(runs, make_view(as_json=as_json, logs=logs), tail=TAIL if logs else 0)
+            view = make_view(as_json=as_json, logs=logs)
+            ended = await follow(runs, view, tail=TAIL if logs else 0, tree=tree)
             if not as_json:
                 explain(runs)
             return ended
