@@ -31,3 +31,7 @@ class Cancellations(Store):
     async def cancellation_done(self, task: UUID) -> None:
         """Note that everything below the task is over."""
         await self._fetch("cancellation_done", task)
+
+    async def cancellation_void(self, task: UUID) -> None:
+        """Note that a task was replayed, so that what is below it may go on; nothing if it was cancelled again."""
+        await self._fetch("cancellation_void", task)

@@ -49,6 +49,9 @@ class Trees:
         # Before its children are: what ended before has no more of them.
         row = await self._store.get(tenant, root)
         over = row is None or TaskState(row["state"]).terminal
+        if row is not None and not over and row["cancel_requested_at"] is None:
+            await self._store.cancellation_void(root)
+            return
         still_open = await self._cancel_below(tenant, root, until)
         if over and still_open == 0:
             await self._store.cancellation_done(root)
