@@ -5,6 +5,7 @@ from uuid import UUID
 
 from milepost.domain.grant import Grant
 from milepost.live import LiveEvent
+from milepost_notifier.following import OVER_ASKED
 from milepost_notifier.limits import Limits
 from milepost_schemas.position import Position
 from tests.unit.notifier.making import OTHER, TASK, Driven, TreeClient, event, view
@@ -142,6 +143,36 @@ class TestMembers:
         answered(driven, GRANDCHILD)
         assert [lookup.task for lookup in driven.lookups()] == [GRANDCHILD]
 
+    def test_are_asked_for_children_when_they_end(self) -> None:
+        driven = watching()
+        tell(driven, first())
+        driven.answer(view(0, 0))
+        answered(driven)
+        driven.event(event(1, 1, "succeeded", merged=1, task=CHILD, prev=(0, 0)), CHILD)
+        assert [question.task for question in driven.descends()] == [CHILD]
+
+    def test_that_are_over_may_still_get_children(self) -> None:
+        driven = watching(Limits(members=OVER_ASKED + 2))
+        over = [UUID(int=number) for number in range(1, OVER_ASKED + 2)]
+        for task in over:
+            whole = {**members(task), "state": "succeeded"}
+            tell(driven, event(1, 2, "succeeded", whole, task=task, whole=True, merged=2, prev=None), task)
+        answered(driven)
+        asked: set[UUID] = set()
+        for _ in range(2):
+            driven.session.descend()
+            questions = driven.descends()
+            assert len(questions) == 1 + OVER_ASKED
+            asked |= {question.task for question in questions}
+            for question in questions:
+                driven.session.children(question.question, [], driven.now)
+        assert asked == {TASK, *over}
+        driven.session.descend()
+        for question in driven.descends():
+            found = [(GRANDCHILD, Position(0, 0))] if question.task in over else []
+            driven.session.children(question.question, found, driven.now)
+        assert [lookup.task for lookup in driven.lookups()] == [GRANDCHILD]
+
     def test_that_cannot_be_read_are_left_out_without_a_word(self) -> None:
         driven = watching()
         driven.session.descend()
@@ -242,6 +273,16 @@ class TestTrees:
         driven.session.descend()
         answered(driven, CHILD)
         assert [lookup.task for lookup in driven.lookups()] == [CHILD]
+
+    def test_ask_no_more_the_longer_nobody_answers(self) -> None:
+        driven = watching()
+        tell(driven, first())
+        driven.answer(view(0, 0))
+        for _ in range(3):
+            driven.session.descend()
+            assert sorted(question.task for question in driven.descends()[-2:]) == [TASK, CHILD]
+        driven.session.descend()
+        assert len(driven.descends()) == 2
 
 
 class TestGrants:

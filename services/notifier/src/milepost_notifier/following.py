@@ -25,6 +25,8 @@ TOO_MANY_CHILDREN: Final = (
 
 NEVER: Final = Position(POSTGRES_INT_MAX, 0)
 """Where a member is said to have ended that is not to be told of: it never begins anew."""
+OVER_ASKED: Final = 50
+"""Of the members of a tree that are over, so many are asked about at once: a tree may have a thousand."""
 
 
 class Following:
@@ -173,15 +175,15 @@ class Following:
                 self._begin(self._adopt(tree, child))
 
     def descend(self) -> None:
-        """Ask again for the children of every task of a tree, and whatever was not answered."""
+        """Ask again for the children of every task of a tree, of those that are over in turn; each once."""
         asked, self._asked = self._asked, {}
-        for tree, task in asked.values():
-            if not tree.root.gone:
-                self._descend(tree, task)
+        wanted = dict.fromkeys(each for each in asked.values() if not each[0].root.gone)
         for tree in self._trees.values():
-            for sub in tree:
-                if not sub.fresh:
-                    self._descend(tree, sub.task)
+            wanted |= dict.fromkeys((tree, sub.task) for sub in tree if not sub.fresh)
+            over = tree.some_ended(OVER_ASKED)
+            wanted |= dict.fromkeys((tree, task) for task in over if tree.ended(task) != NEVER)
+        for tree, task in wanted:
+            self._descend(tree, task)
 
     def resync(self, task: UUID, at: Position, *, finished: bool, force: bool) -> None:
         """Look again if what is known of the task is ahead of a subscription; `force`: send a snapshot anyway."""
@@ -339,9 +341,13 @@ class Following:
     def _remove(self, sub: Subscription, ended: Position | None = None) -> None:
         """Follow a task no longer, nor its descendants if the client named it; `ended`: its last position."""
         if sub.member:
-            self._trees[sub.id].remove(sub, ended)
+            mine = self._trees[sub.id]
+            mine.remove(sub, ended)
             self._members -= ended is None
             self._leave(sub)
+            if ended is not None and ended != NEVER and not sub.unasked:
+                # A child made just before may be announced only now, when nobody listens any more.
+                self._descend(mine, sub.task)
             return
         del self._subs[sub.id]
         tree = self._trees.pop(sub.id, None)

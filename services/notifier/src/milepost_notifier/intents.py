@@ -22,7 +22,10 @@ class Lookup(NamedTuple):
 
 
 class Descend(NamedTuple):
-    """Ask for the children of the task, whose channel is attached, then call `children` with the same number."""
+    """Ask for the children of the task, then call `children` with the same number.
+
+    Its channel is attached unless it is over: so children made later are told there.
+    """
 
     question: int
     task: UUID

@@ -1,6 +1,7 @@
 """What one subscription knows of a tree of tasks: its root, the descendants it tells of, and those that ended."""
 
 from collections.abc import Iterator
+from itertools import islice
 from uuid import UUID
 
 from milepost_notifier.outbox import Subscription
@@ -37,6 +38,13 @@ class Tree:
     def ended(self, task: UUID) -> Position | None:
         """Return where a member was when it ended; None if it did not."""
         return self._ended.get(task)
+
+    def some_ended(self, number: int) -> list[UUID]:
+        """Return so many of those that ended, others the next time."""
+        some = list(islice(self._ended, number))
+        for task in some:
+            self._ended[task] = self._ended.pop(task)
+        return some
 
     def add(self, member: Subscription) -> None:
         """Follow a member from now on."""
