@@ -79,6 +79,7 @@ class Postgres:
         self._pool = pool
         self._store = Store(pool)
         self._unwritten: dict[UUID, tuple[Any, ...]] = {}
+        self._writing = asyncio.Lock()
         self.asked = 0
         self.asked_for_children = 0
         self.refused = 0
@@ -122,13 +123,17 @@ class Postgres:
 
     async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
         """Return pairs of a task and what is above it."""
+        if self._away:
+            self.refused += 1
+            raise Unavailable("Postgres is away.")
         await self._write()
         return await self._store.descendants_among(tenant, pairs)
 
     async def _write(self) -> None:
-        rows, self._unwritten = list(self._unwritten.values()), {}
-        if rows:
-            await self._pool.executemany(_PUT, rows)
+        async with self._writing:  # whoever asks meanwhile finds what was taken before
+            rows, self._unwritten = list(self._unwritten.values()), {}
+            if rows:
+                await self._pool.executemany(_PUT, rows)
 
 
 def _text(value: Any) -> str | None:

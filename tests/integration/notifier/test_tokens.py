@@ -190,3 +190,20 @@ async def test_over_http_a_token_opens_what_it_covers_until_it_runs_out(
             *kinds, last = await reader.rest()
             assert (sorted(kinds), last) == (["refresh", "snap"], "close")
             assert reader.events[-1].frame["code"] == CloseCode.TOKEN_EXPIRED.code
+
+
+async def test_whoever_only_postgres_can_judge_holds_up_no_others(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, tokens: Tokens
+) -> None:
+    root = Kin(postgres)
+    mine = Kin(postgres, parent=root)
+    below = Kin(postgres, parent=Kin(postgres, parent=mine))
+    await snapshots.apply([mine.queued(), below.queued()])
+    async with holder_of(edge, token_for(tokens, Grant(task=mine.id))) as watcher:
+        assert (await watcher.next())["t"] == "welcome"
+        with postgres.away():
+            await watcher.sub(below.id, 1, tree=False)
+            await watcher.sub(mine.id, 2, tree=False)
+            first = await watcher.next()
+            assert (first["t"], first["id"]) == ("snap", 2)
+        assert (await watcher.next())["task"] == below.task

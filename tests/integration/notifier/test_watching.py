@@ -128,6 +128,20 @@ async def test_a_young_task_that_never_comes_is_asked_for_after_a_moment(edge: E
     assert postgres.asked == 1
 
 
+async def test_tasks_that_nobody_can_tell_of_hold_up_no_others(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    known, unknown = Living(postgres), Living(postgres, task=OLD)
+    await snapshots.apply([known.queued()])
+    async with watcher_of(edge) as watcher:
+        with postgres.away():
+            await watcher.sub(unknown.id, 1)
+            await watcher.sub(known.id, 2)
+            first = await watcher.next()
+            assert (first["t"], first["id"]) == ("snap", 2)
+        assert (await watcher.next())["task"] == unknown.task
+
+
 async def test_an_old_task_is_not_waited_for(edge: Edge, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "AWAIT_S", 3600.0)
     task = Living(postgres, task=OLD)

@@ -64,6 +64,8 @@ class Ask:
     """Redis did not know the task when its channel was attached, and has had its moment since."""
     forbidden: bool = False
     """The asker's token does not cover the task."""
+    unclear: bool = False
+    """Postgres would have to say what there is of the task, or if the token covers it, and does not answer."""
 
     @property
     def key(self) -> Key:
@@ -139,8 +141,10 @@ class Resolver:
         if not batch:
             return
         try:
-            views, awaited = await self._views(batch)
-            await self._judge(batch, views)
+            views, awaited, unsaid = await self._views(batch)
+            for ask in batch:
+                ask.unclear = ask.key in unsaid
+            await self._judge([ask for ask in batch if not ask.unclear], views)
         except Unavailable:
             self._postpone(batch)
             return
@@ -151,25 +155,29 @@ class Resolver:
         loop = asyncio.get_running_loop()
         now = loop.time()
         later: list[Ask] = []
+        unclear: list[Ask] = []
         concerned: dict[Asker, None] = {}
         for ask in batch:
             if ask.key in awaited:
                 ask.waited = True
                 later.append(ask)
+            elif ask.unclear:
+                unclear.append(ask)
             else:
                 _settle(ask, views.get(ask.key), now)
                 concerned[ask.who] = None
         for who in concerned:
             self._answered(who)
+        self._postpone(unclear)
         if later:
             loop.call_later(AWAIT_S, self._ask_all, later)
 
     async def _judge(self, asks: list[Ask], views: dict[Key, View]) -> None:
-        """Find out whose token does not cover what they ask for. Raises Unavailable if that cannot be said.
+        """Find out whose token does not cover what they ask for, or of whom that cannot be said now.
 
         Such a client is not told whether there is a task of that id.
         """
-        unclear: dict[str, list[tuple[Ask, tuple[UUID, UUID]]]] = {}
+        above: dict[str, list[tuple[Ask, tuple[UUID, UUID]]]] = {}
         for ask in asks:
             grant, view = ask.lookup.grant, views.get(ask.key)
             if grant is None:
@@ -177,13 +185,17 @@ class Resolver:
             covered = False if view is None else grant.covers_members(from_json(view.task))
             ask.forbidden = covered is False
             if covered is None and grant.task is None:
-                raise Unavailable("Redis does not know the labels of a task, and Postgres does not answer.")
+                ask.unclear = True  # Redis does not know the labels, and Postgres did not say
             if covered is None and grant.task is not None:
-                unclear.setdefault(ask.tenant, []).append((ask, (ask.lookup.task, grant.task)))
-        for tenant, pairs in unclear.items():
-            found = await self._source.descendants_among(tenant, [pair for _, pair in pairs])
+                above.setdefault(ask.tenant, []).append((ask, (ask.lookup.task, grant.task)))
+        for tenant, pairs in above.items():
+            try:
+                found = await self._source.descendants_among(tenant, [pair for _, pair in pairs])
+            except Unavailable:
+                found = None
             for ask, pair in pairs:
-                ask.forbidden = pair not in found
+                ask.unclear = found is None
+                ask.forbidden = found is not None and pair not in found
 
     def _ask_all(self, asks: list[Ask]) -> None:
         self._waiting += asks
@@ -201,10 +213,10 @@ class Resolver:
             else:
                 loop.call_later(RETRY_S, self.ask, ask)
 
-    async def _views(self, batch: list[Ask]) -> tuple[dict[Key, View], set[Key]]:
-        """Return what is known of the tasks asked for, and those that may be on their way to Redis.
+    async def _views(self, batch: list[Ask]) -> tuple[dict[Key, View], set[Key], set[Key]]:
+        """Return what is known of tasks, which may be on their way to Redis, and which only Postgres could tell of.
 
-        Raises Unavailable if that cannot be said.
+        Raises Unavailable if nobody can tell of any.
         """
         wanted: dict[Key, Wanted] = {}
         waited, hurried = set(), set()
@@ -221,18 +233,17 @@ class Resolver:
         except Unavailable:
             # No Redis: show what Postgres has. Events follow when it is back, for then everything is audited.
             rows = await rows_of(self._source, wanted)
-            return {key: view_of_row(*row) for key, row in rows.items()}, set()
+            return {key: view_of_row(*row) for key, row in rows.items()}, set(), set()
         awaited = wanted.keys() - views.keys() - waited - hurried
         lacking = [key for key in wanted if (key not in views or not views[key].complete) and key not in awaited]
         if not lacking:
-            return views, awaited
+            return views, awaited, set()
         try:
             rows = await rows_of(self._source, lacking)
         except Unavailable:
-            if any(key not in views for key in lacking):
-                raise
-            return views, awaited  # better a snapshot with a gap than none; the audit mends it
-        return views | await self._seeded(rows, wanted), awaited
+            # Better a snapshot with a gap than none; the audit mends it.
+            return views, awaited, set(lacking) - views.keys()
+        return views | await self._seeded(rows, wanted), awaited, set()
 
     async def _seeded(self, rows: dict[Key, Row], wanted: dict[Key, Wanted]) -> dict[Key, View]:
         """Put rows into Redis and return the views of them.
