@@ -10,7 +10,8 @@
 --       value as JSON
 -- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
 -- anybody listens: many events in one message there, each as the task's id, a space, its message, and a line's end.
--- A child that is new, or begins anew, is told on its parent's channel too: a plus, its id, a space, its message.
+-- A child that is new, or begins anew, is told on its parent's channel too: a plus, its id, a space, its message. So is
+-- one whose first event comes late, for no other says whose child it is.
 
 local function newer(e, s, than_e, than_s)
   return e > than_e or (e == than_e and s > than_s)
@@ -103,6 +104,9 @@ local function apply(key, history, i, members)
   if known and not newer(e, s, e0, s0) then
     if base and not head0 and not have[3] then
       complete(key, i, members, finished, whole)
+      if parent ~= '' then
+        announce(key, parent, '- - ' .. ARGV[i + 8] .. '\n' .. ARGV[i + 9])
+      end
     elseif ARGV[i + 3] == '2' then
       stream(key, e, s, ARGV[i + 8], ARGV[i + 9]) -- the snapshot was moved past it from Postgres
     end

@@ -207,3 +207,35 @@ async def test_nothing_of_another_tenant_is_told(edge: Edge, snapshots: Snapshot
         await snapshots.apply([later.queued(), last.queued()])
         await watcher.told(last)
         assert set(watcher.tree.members) == {str(task.id) for task in (root, mine, last)}
+
+
+async def test_a_child_whose_start_overtook_its_first_event_is_told_at_once(edge: Edge, snapshots: Snapshots) -> None:
+    root = Living()
+    await snapshots.apply([root.queued(), root.started()])
+    async with watching(edge) as watcher:
+        await watcher.watch(root)
+        await watcher.told(root)
+        late = child_of(root)  # not in Postgres: only what is announced leads to it
+        queued, started, progress = late.queued(), late.started(), late.progress(3)
+        await snapshots.apply([started, progress])
+        await snapshots.apply([queued, queued])
+        await watcher.told(late)
+        await snapshots.apply([late.succeeded()])
+        await watcher.told(late)
+        assert [frame["prev"] for frame in watcher.frames if frame.get("task") == str(late.id)][:1] == [None]
+
+
+async def test_children_of_a_member_that_is_over_are_told(edge: Edge, snapshots: Snapshots, postgres: Postgres) -> None:
+    root = Living(postgres)
+    child = child_of(root, postgres)
+    await snapshots.apply([root.queued(), child.queued(), child.started()])
+    async with watching(edge) as watcher:
+        await watcher.watch(root)
+        await watcher.told(root, child)
+        quick = child_of(child, postgres)
+        await snapshots.apply([child.succeeded(), quick.queued()])
+        await watcher.told(child, quick)
+        later = child_of(child, postgres)
+        await snapshots.apply([later.queued()])
+        await edge.audit()
+        await watcher.told(later)
