@@ -16,12 +16,12 @@ export class Fold {
   sent: Position | undefined;
   /** When it was last heard of, in ms of the clock that whoever holds it uses; undefined: nobody knows. */
   heardAt: number | undefined;
-  /** What the API showed last while there was no stream. */
+  /** What the API showed last since the stream said something. */
   #polledBefore: string | undefined;
 
   /** Take a whole task at a position; return whether it says something new. */
   snapshot(at: Position, task: Task): boolean {
-    this.sent = at;
+    this.#hear(at);
     const late = !isLater(at, this.at);
     // An old view that says it is over is still the word that it is, unless that is known.
     if (late && (!isOver(task) || !this.task || isOver(this.task))) return false;
@@ -36,7 +36,7 @@ export class Fold {
     const whole = prev === null && !!data.id;
     // A copy of what was seen says nothing, not even that something is missing.
     if (!whole && (!this.task || !isSame(prev, this.sent))) return !late && LOST;
-    this.sent = at;
+    this.#hear(at);
     if (late) return false;
     this.at = at;
     if (whole) this.#show(data as unknown as Task);
@@ -48,8 +48,8 @@ export class Fold {
   /**
    * Take the task as the API shows it while there is no stream; return whether anything changed.
    *
-   * The API may be some seconds behind the stream within an epoch. So what it shows first in the epoch the stream had
-   * reached is only what later answers are compared with.
+   * The API may be some seconds behind the stream within an epoch. So what it shows first after the stream said something,
+   * in the epoch the stream had reached, is only what later answers are compared with.
    */
   polled(task: Task): boolean {
     const before = this.#polledBefore;
@@ -66,9 +66,13 @@ export class Fold {
 
   /** Begin a new subscription; return where it goes on (undefined: from a snapshot). */
   resume(): Position | undefined {
-    this.#polledBefore = undefined;
     this.sent = this.at;
     return this.at;
+  }
+
+  #hear(at: Position): void {
+    this.sent = at;
+    this.#polledBefore = undefined;
   }
 
   #show(task: Task): void {

@@ -86,9 +86,22 @@ test("a poll that says nothing new is silent, and one that is behind is not show
   assert.equal(fold.polled(task({ progress: progress(1) })), false);
   assert.equal(fold.polled(task({ progress: progress(2) })), true);
   assert.deepEqual(fold.at, [1, 8]);
-  // Another outage: what is shown first may again be behind.
-  fold.resume();
+});
+
+test("in another outage what a poll shows first may again be behind", () => {
+  const fold = joined(1, 8);
+  fold.polled(task({ progress: progress(1) }));
+  assert.equal(fold.event([1, 9], [1, 8], "progress", { progress: progress(9) }), true);
+  assert.equal(fold.polled(task({ progress: progress(7) })), false);
+  assert.equal(fold.task?.progress?.done, 9);
+  assert.equal(fold.polled(task({ progress: progress(10) })), true);
+});
+
+test("a line that was tried and said nothing hides no news", () => {
+  const fold = joined(1, 8);
   assert.equal(fold.polled(task({ progress: progress(1) })), false);
+  fold.resume();
+  assert.equal(fold.polled(task({ progress: progress(2) })), true);
 });
 
 test("a poll shows another epoch, state or end at once", () => {

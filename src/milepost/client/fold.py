@@ -37,12 +37,13 @@ class Fold:
     over: bool = False
     links: dict[str, Any] | None = None
     _polled: dict[str, Any] | None = None
+    """What the API showed last since the stream said something."""
 
     def snapshot(
         self, at: Position, view: dict[str, Any], traceparent: str | None = None, age: float | None = None
     ) -> RunEvent | None:
         """Take a whole task at a position; None if it says nothing new. `age`: seconds since its last event."""
-        self.sent = at
+        self.sent, self._polled = at, None
         if self.over or (self.at is not None and at <= self.at and not is_over(view)):
             return None
         return self._show(SNAPSHOT, max(at, self.at or at), view, traceparent, age)
@@ -68,7 +69,7 @@ class Fold:
         if self.view is None or prev != self.sent:
             # A copy of what was seen says nothing, not even that something is missing.
             return None if self.at is not None and at <= self.at else LOST
-        self.sent = at
+        self.sent, self._polled = at, None
         if self.at is not None and at <= self.at:
             return None
         self.at = at
@@ -91,8 +92,8 @@ class Fold:
     def polled(self, view: dict[str, Any]) -> RunEvent | None:
         """Take the task as the API shows it while there is no stream; None if nothing changed.
 
-        The API may be some seconds behind the stream within an epoch. So what it shows first in the epoch the stream
-        had reached is only what later answers are compared with.
+        The API may be some seconds behind the stream within an epoch. So what it shows first after the stream said
+        something, in the epoch the stream had reached, is only what later answers are compared with.
         """
         if self.over:
             return None

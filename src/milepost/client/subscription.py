@@ -76,10 +76,10 @@ class Subscription:
     def _fold(self, frame: dict[str, Any]) -> RunEvent | Loss | None:
         at = position(frame["at"])
         kind = frame["t"]
-        if self.tree and kind != "end":
-            whose = frame["task"]["id"] if kind == "snap" else frame["task"]
-            if whose != str(self.task):
-                return self._member(whose, at, frame)
+        whose = frame["task"] if kind == "ev" else frame["task"]["id"]
+        if whose != str(self.task):
+            # Of a child. A plain watch has only its own chain: positions are those of each task.
+            return self._member(whose, at, frame) if self.tree and kind != "end" else None
         if kind in {"snap", "end"} and at.epoch < self.newest and is_over(frame["task"]):
             return None
         if kind == "snap":
@@ -88,8 +88,6 @@ class Subscription:
             return self.fold.snapshot(at, frame["task"], frame.get("traceparent"), frame.get("age"))
         if kind == "end":
             return self.fold.end(at, frame["task"])
-        if frame["task"] != str(self.task):
-            return None  # of a child: positions are those of each task
         prev = frame["prev"]
         return self.fold.event(
             at,
@@ -109,7 +107,7 @@ class Subscription:
         if frame["t"] == "snap":
             return fold.snapshot(at, frame["task"], trace, frame.get("age"))
         prev = None if frame["prev"] is None else position(frame["prev"])
-        if prev is None:  # the first word of it: `data` is the whole task
+        if prev is None and "id" in frame["data"]:  # the first word of it: `data` is the whole task
             fold.view, fold.sent = fold.view or {}, None
         return fold.event(at, prev, frame["kind"], frame["data"], frame.get("merged") or 0, trace)
 

@@ -124,6 +124,23 @@ def test_a_poll_that_says_nothing_new_is_silent() -> None:
     assert (newer.kind, newer.at) == ("snapshot", (1, 8))
 
 
+def test_in_another_outage_what_a_poll_shows_first_may_again_be_behind() -> None:
+    fold = joined(1, 8)
+    fold.polled(view(progress={"done": 1}))
+    assert fold.polled(view(progress={"done": 2})) is not None
+    assert fold.event(at(1, 9), at(1, 8), "progress", {"progress": {"done": 9}}) is not None
+    assert fold.polled(view(progress={"done": 7})) is None
+    assert fold.view == view(progress={"done": 9})
+    assert fold.polled(view(progress={"done": 10})) is not None
+
+
+def test_a_stream_that_came_back_and_said_nothing_hides_no_news() -> None:
+    fold = joined(1, 8)
+    assert fold.polled(view(progress={"done": 1})) is None
+    fold.resume()
+    assert fold.polled(view(progress={"done": 2})) is not None
+
+
 def test_a_poll_shows_another_epoch_state_or_end_at_once() -> None:
     assert joined(1, 8).polled(view("queued", 2)) is not None
     assert joined(1, 8).polled(view("waiting", 1)) is not None

@@ -62,7 +62,10 @@ async def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
 async def test_events_of_children_do_not_disturb_the_chain() -> None:
     subscription = joined()
     assert subscription.frame(ev(7, task=OTHER)) is None
+    assert subscription.frame({**snap(8, "failed"), "task": {"id": OTHER, "state": "failed", "epoch": 1}}) is None
     assert subscription.frame(ev(1)) is None
+    assert {event.view["id"] for event in await drained(subscription)} == {str(ID)}
+    assert not subscription.fold.over
 
 
 def test_a_hole_asks_for_a_new_subscription() -> None:
@@ -138,6 +141,9 @@ class TestTrees:
         assert (child.kind, child.view["id"], child.view["parent_id"]) == ("queued", OTHER, str(ID))
         assert root.view["id"] == str(ID)
         assert (started.view["id"], started.view["state"]) == (OTHER, "running")
+
+    def test_an_event_that_begins_nothing_whole_is_a_loss(self) -> None:
+        assert self.watching().frame({**ev(3, "log", OTHER, message="x"), "prev": None}) is LOST
 
     async def test_the_end_of_a_member_is_not_that_of_the_watch_and_it_may_begin_anew(self) -> None:
         subscription = self.watching()
