@@ -120,8 +120,12 @@ function drawCard(task, { element, rows, text, watch }) {
   act.textContent = over(task) ? "Run again" : "Cancel";
   act.hidden = task.state === "succeeded";
   act.onclick = async () => {
-    const answer = await call(`/v1/tasks/${task.id}/${over(task) ? "retry" : "cancel"}`);
-    if (over(task)) follow(answer, cards.get(task.id));
+    try {
+      const answer = await call(`/v1/tasks/${task.id}/${over(task) ? "retry" : "cancel"}`);
+      if (over(task)) follow(answer, cards.get(task.id));
+    } catch (error) {
+      alert(error.message);
+    }
   };
   const list = element.querySelector(".tree");
   const children = Map.groupBy(tasks, (one) => one.parent_id);
@@ -132,7 +136,7 @@ function drawCard(task, { element, rows, text, watch }) {
     const parent = children.has(child.id);
     fill(row, child, rollup(parent ? tasks : [child], child.id).fraction, !parent);
     row.querySelector(".name").textContent = nameOf(child);
-    row.querySelector(".name").style.setProperty("--depth", depth);
+    row.style.setProperty("--depth", depth);
     row.querySelector(".facts").textContent = factsOf(child);
   }
   const output = element.querySelector(".output");
@@ -195,20 +199,23 @@ async function discover() {
   }
 }
 
+function askForKey(why) {
+  sessionStorage.removeItem("milepost-key");
+  $("status").textContent = why;
+  $("key").hidden = false;
+  $("start").hidden = $("nothing").hidden = true;
+  $("key").onsubmit = (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("milepost-key", $("key").querySelector("input").value.trim());
+    location.reload();
+  };
+}
+
 async function main() {
   // The key comes behind the #, which never leaves the browser, and does not stay in the address.
   key = new URLSearchParams(location.hash.slice(1)).get("key") ?? sessionStorage.getItem("milepost-key");
   history.replaceState(null, "", location.pathname);
-  if (!key) {
-    $("key").hidden = false;
-    $("start").hidden = true;
-    $("key").onsubmit = (event) => {
-      event.preventDefault();
-      sessionStorage.setItem("milepost-key", $("key").querySelector("input").value);
-      location.reload();
-    };
-    return;
-  }
+  if (!key) return askForKey("no key yet");
   sessionStorage.setItem("milepost-key", key);
   const { stream, events } = await (await fetch("addresses.json")).json();
   client = new Milepost({ stream, events, token: key, onStatus: showStatus });
@@ -220,7 +227,4 @@ async function main() {
   await discover();
 }
 
-main().catch((error) => {
-  sessionStorage.removeItem("milepost-key");
-  $("status").textContent = error.message;
-});
+main().catch((error) => askForKey(error.message));

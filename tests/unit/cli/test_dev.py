@@ -86,6 +86,15 @@ def test_the_page_to_try_things_with_is_served_where_it_stands_in_the_folder() -
     assert chosen.url in environment["MILEPOST_ALLOWED_ORIGINS"].split(",")
 
 
+def test_who_lets_pages_of_their_own_in_keeps_the_page_to_try_things_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_ALLOWED_ORIGINS", "http://localhost:5173")
+    chosen = plan()
+    environment = chosen.service_environment(SERVERS, os.environ)
+    assert environment["MILEPOST_ALLOWED_ORIGINS"].split(",") == [
+        chosen.url, f"http://localhost:{chosen.api_port}", "http://localhost:5173",
+    ]  # fmt: skip
+
+
 def test_services_speak_to_our_servers_whatever_the_environment_says() -> None:
     given = {"MILEPOST_DATABASE_URL": "elsewhere", "MILEPOST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "PATH": "/bin"}
     environment = plan().service_environment(SERVERS, given)

@@ -42,6 +42,8 @@ class Plan:
     drain: float
     pages: tuple[Path, ...] = ()
     """Folders of what the api shows at /try/."""
+    origins: tuple[str, ...] = ()
+    """Those of other pages that are let in."""
 
     @property
     def url(self) -> str:
@@ -80,11 +82,11 @@ class Plan:
 
     def service_environment(self, servers: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of a service; `given` is ours."""
-        origins = f"{self.url},http://localhost:{self.api_port}"
+        origins = (self.url, f"http://localhost:{self.api_port}", *self.origins)
         return {
-            "MILEPOST_ALLOWED_ORIGINS": origins,
             **given,
             **self.environment(servers),
+            "MILEPOST_ALLOWED_ORIGINS": ",".join(origins),
             "MILEPOST_DRAIN": f"{self.drain:g}",
             "MILEPOST_HOST": LOOPBACK,
             "MILEPOST_PAGES": ",".join(map(str, self.pages)),
@@ -109,6 +111,7 @@ def make_plan(settings: Settings, *, tasks: str | None, workers: int, notifiers:
         ),
         key=ensure_key(home, settings),
         pages=choose_pages(Path.cwd()),
+        origins=tuple(settings.allowed_origins),
         drain=settings.drain if "drain" in settings.model_fields_set else DRAIN_S,
     )
 
