@@ -34,6 +34,7 @@ export class Milepost {
     });
     finished.catch(() => {}); // whoever wants to know of it asks
     const tell = (event: WatchEvent) => {
+      if (reader.over) return;
       if (!onEvent && !onProgress && !onEnd) reader.put(event);
       call(onEvent, event);
       if (onProgress && !isStreamed(event.kind)) call(onProgress, watch.progress, event);
@@ -74,7 +75,7 @@ export class Milepost {
   /** Be told of every change of the tenant's tasks that match. */
   feed(filter?: Filter, options: Callbacks<FeedEvent> = {}): Feed {
     const { onEvent, onError } = options;
-    const tell = (event: FeedEvent) => (onEvent ? call(onEvent, event) : reader.put(event));
+    const tell = (event: FeedEvent) => reader.over || (onEvent ? call(onEvent, event) : reader.put(event));
     const feeding = new Feeding(filter, tell, (error) => reader.end(error));
     const reader = this.#reader(enqueueChange, feeding, options, (error) => error && call(onError, error));
     this.#begin(feeding, reader);

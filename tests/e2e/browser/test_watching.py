@@ -36,6 +36,20 @@ async def test_who_comes_late_is_told_what_was_said_before(show: Show, client: C
     assert "".join(event.get("chunk", "") for event in told) == "to be or not "
 
 
+async def test_a_watch_that_the_page_closes_tells_nothing_more(show: Show, client: Client) -> None:
+    run = await client.submit("demo.write", {"text": "to be or not", "delay": 0.12})
+    await run.result()
+    shown = await show(run, tail=50)
+    assert len(await shown.ends()) > 2
+    script = f"""new Promise((resolve) => {{
+        const told = [];
+        const onEvent = ({{ kind }}) => told.push(kind) && watch.close();
+        const watch = client.watch("{run.id}", {{ tail: 50, onEvent }});
+        watch.finished.catch(() => setTimeout(() => resolve(told), 500));
+    }})"""
+    assert await shown.tab.run(script) == ["log"]
+
+
 async def test_a_task_that_is_cancelled_ends(show: Show) -> None:
     shown = await show("demo.count", {"to": 1000, "delay": 0.1})
     await shown.gets(2)
