@@ -111,6 +111,12 @@ async def test_pages_of_other_origins_are_refused_before_the_upgrade(edge: Edge,
     assert await _status(edge, origin=Origin(origin)) == 403
 
 
+async def test_of_two_origins_none_counts(edge: Edge) -> None:
+    allowed = ("Origin", "https://app.example")
+    assert await _status(edge, additional_headers=[allowed, allowed]) == 403
+    assert await _status(edge, additional_headers=[allowed, ("Origin", "https://evil.example")]) == 403
+
+
 async def test_pages_of_an_allowed_origin_get_in(edge: Edge) -> None:
     async with watcher_of(edge, origin=Origin("https://app.example")) as watcher:
         assert watcher.line.subprotocol == "milepost.v1"

@@ -184,6 +184,15 @@ async def test_a_refused_request_says_when_to_come_again(
             assert back.retry == back.events[0].frame["after"]
 
 
+async def test_of_two_origins_none_counts(http: Http) -> None:
+    task = Living()
+    for second in (PAGE, "https://evil.example"):
+        headers = [("Origin", PAGE), ("Origin", second), *AUTHORIZED.items()]
+        async with http.session.get(events_of(task), headers=headers) as response:
+            assert response.status == 403
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+
 @pytest.mark.parametrize(
     "origin",
     ["https://evil.example", "null", "https://app.example.evil.example", "https://app.example:8443",

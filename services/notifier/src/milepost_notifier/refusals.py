@@ -45,6 +45,11 @@ def unavailable(detail: str, seconds: int = 2) -> Refusal:
     return Refusal(ProblemType.UNAVAILABLE, detail, {hdrs.RETRY_AFTER: str(seconds)})
 
 
+def too_many(detail: str, seconds: int = 5) -> Refusal:
+    """Return the refusal of one client too many; `seconds` says when to come again."""
+    return Refusal(ProblemType.TOO_MANY, detail, {hdrs.RETRY_AFTER: str(seconds)})
+
+
 @web.middleware
 async def answering(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -15,7 +15,7 @@ from milepost_notifier import sse
 from milepost_notifier.admission import Visit
 from milepost_notifier.following import FORBIDDEN
 from milepost_notifier.outbox import Entry
-from milepost_notifier.refusals import Refusal, unavailable
+from milepost_notifier.refusals import Refusal, too_many, unavailable
 from milepost_notifier.session import NOT_FOUND, Session
 from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import Position
@@ -35,7 +35,6 @@ _CHUNK: Final = 32 * 1024
 _REFUSED: Final = {
     CloseCode.TOKEN_EXPIRED.code: ProblemType.UNAUTHENTICATED,
     CloseCode.FORBIDDEN.code: ProblemType.FORBIDDEN,
-    CloseCode.OVER_LIMIT.code: ProblemType.TOO_MANY,
     CloseCode.PROTOCOL_VIOLATION.code: ProblemType.BAD_REQUEST,
 }
 
@@ -123,7 +122,10 @@ class Stream:
             await self._woken.wait()
         if session.closing is not None and session.closing[0] != CloseCode.DRAINING.code:
             code, reason = session.closing
-            raise Refusal(_REFUSED.get(code, ProblemType.INTERNAL), f"There is no stream for this: {reason}.")
+            detail = f"There is no stream for this: {reason}."
+            if code == CloseCode.OVER_LIMIT.code:
+                raise too_many(detail)
+            raise Refusal(_REFUSED.get(code, ProblemType.INTERNAL), detail)
         if session.has(SUB):
             return []
         entries = session.outbox.take_entries(sys.maxsize)

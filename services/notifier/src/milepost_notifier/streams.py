@@ -15,11 +15,10 @@ from milepost_notifier.admission import Visit
 from milepost_notifier.connections import BAD_TICKET
 from milepost_notifier.cors import Cors
 from milepost_notifier.edge import RETURN_WITHIN_MS, Edge
-from milepost_notifier.refusals import Refusal, answering, unauthenticated, unavailable
+from milepost_notifier.refusals import answering, too_many, unauthenticated, unavailable
 from milepost_notifier.session import Session
 from milepost_notifier.stream import HEADERS, SUB, Stream
 from milepost_schemas.position import Position
-from milepost_schemas.problem import ProblemType
 
 _ALWAYS = frozenset({asked.LAST_EVENT_ID_IN_QUERY, asked.TICKET})
 _OF_A_TASK = _ALWAYS | {"tail", "tree"}
@@ -85,7 +84,7 @@ class Streams:
         now = asyncio.get_running_loop().time()
         detail = visit.come(request.remote, request.headers.getall("X-Forwarded-For", []), now)
         if detail is not None:
-            raise Refusal(ProblemType.TOO_MANY, detail, {hdrs.RETRY_AFTER: "5"})
+            raise too_many(detail)
         try:
             session = await self._greeted(request.headers, query)
             return await self._write(Stream(request, session, visit, task, since), session, what)
