@@ -79,7 +79,7 @@ class Ticket(Contract):
 
 
 class AcceptedTask(Task):
-    """A task that was just submitted, and what a page needs to watch it."""
+    """A task that was just submitted or retried, and what a page needs to watch it."""
 
     watch_token: str | None = Field(
         default=None, description="Good for 15 minutes, for this task and its descendants, on the stream only."

@@ -5,6 +5,9 @@ from uuid import UUID
 
 import pytest
 
+from milepost.domain.grant import Grant
+from milepost.runtime.settings import Settings
+from milepost.runtime.tokens import Tokens
 from milepost.store import Held, Store
 from milepost.store.connection import Pool
 from milepost_schemas import TaskState
@@ -13,13 +16,16 @@ from tests.integration.api.serving import Api, run
 ERROR = '{"type": "ValueError", "message": "the disc is full", "retryable": false}'
 
 
-async def test_a_failed_task_runs_again_from_the_start(api: Api, store: Store) -> None:
+async def test_a_failed_task_runs_again_from_the_start(api: Api, store: Store, settings: Settings) -> None:
     task = (await api.submit()).json
     await run(store, task["id"], TaskState.FAILED, error=ERROR)
     answer = await api.post(f"/v1/tasks/{task['id']}/retry")
     assert (answer.status, answer.headers["Location"]) == (202, task["links"]["self"])
     again = answer.json
     assert (again["state"], again["epoch"], again["attempt"], again["error"]) == ("queued", 2, 0, None)
+    verified = Tokens.of(settings).verify(again.pop("watch_token"))
+    assert verified is not None
+    assert verified.grant == Grant(task=UUID(task["id"]))
     assert (await api.get(task["links"]["self"])).json == again
     (claimed,) = await store.claim(UUID(int=7), 60.0, [Held(UUID(task["id"]), 2)])
     assert claimed.payload == '{"to":3}'

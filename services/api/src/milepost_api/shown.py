@@ -2,13 +2,17 @@
 
 import hashlib
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 
+from milepost.domain.grant import Grant
 from milepost.runtime.settings import Settings
+from milepost.runtime.tokens import Tokens
 from milepost.store import task_view
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.reply import REVALIDATE, Reply, json_reply
+from milepost_schemas.watch import TTL_DEFAULT
 
 PREFIX: Final = "/v1/tasks/"
 _ETAG_BYTES: Final = 12
@@ -55,8 +59,9 @@ def conditional(body: bytes, if_none_match: str | None) -> Reply:
     return Reply(200, body, ((b"content-type", b"application/json"), tag, REVALIDATE), cache=True)
 
 
-def with_token(body: bytes, token: str) -> bytes:
-    """Return a task's JSON with the token that lets a page watch it."""
+def with_token(body: bytes, tokens: Tokens, tenant: str, task: UUID) -> bytes:
+    """Return a task's JSON with a token that lets a page watch it."""
+    token, _ = tokens.sign(tenant, Grant(task=task), TTL_DEFAULT)
     return b'%b,"watch_token":"%b"}' % (body[:-1], token.encode())
 
 

@@ -13,9 +13,10 @@ from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
-from milepost_api.shown import accepted, row_bytes
+from milepost_api.shown import accepted, row_bytes, with_token
 from milepost_schemas import AttemptList, Task, TaskState
 from milepost_schemas.problem import ProblemType
+from milepost_schemas.watch import AcceptedTask
 
 ATTEMPTS: Final = 200
 _AGAIN: Final = (TaskState.FAILED, TaskState.CANCELLED)
@@ -28,7 +29,8 @@ async def retry(call: Call) -> Reply:
     rows = await services.dead_letters.replay(call.tenant, [task], uuids.uuid7(), states=_AGAIN)
     if rows:
         services.announcer.replayed(rows[0])
-        return accepted(row_bytes(rows[0], services.settings), str(task))
+        body = with_token(row_bytes(rows[0], services.settings), services.auth.tokens, call.tenant, task)
+        return accepted(body, str(task))
     row = await services.store.get(call.tenant, task)
     if row is None:
         raise missing()
@@ -75,7 +77,7 @@ def room(router: APIRouter) -> None:
         summary="Retry a task that failed or was cancelled",
         status_code=202,
         responses={
-            202: answer(Task, "It is queued again; its attempts start again.", "Location", "Retry-After"),
+            202: answer(AcceptedTask, "It is queued again; its attempts start again.", "Location", "Retry-After"),
             200: answer(Task, "It was retried before and has not started yet."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },

@@ -4,7 +4,6 @@ import asyncio
 
 from fastapi import APIRouter
 
-from milepost.domain.grant import Grant
 from milepost_api.endpoint import DEADLINE_S, Call, JsonEndpoint
 from milepost_api.intake import Taken, read, take
 from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
@@ -14,7 +13,7 @@ from milepost_api.shown import accepted, row_bytes, with_token
 from milepost_api.strict_json import parse
 from milepost_schemas import SubmitTask, Task
 from milepost_schemas.problem import ProblemType
-from milepost_schemas.watch import TTL_DEFAULT, AcceptedTask
+from milepost_schemas.watch import AcceptedTask
 
 _REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -42,8 +41,8 @@ async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes,
 
 
 def _accepted(call: Call, taken: Taken, *more: tuple[bytes, bytes]) -> Reply:
-    token, _ = call.services.auth.tokens.sign(call.tenant, Grant(task=taken.id), TTL_DEFAULT)
-    return accepted(with_token(taken.body, token), str(taken.id), *more)
+    body = with_token(taken.body, call.services.auth.tokens, call.tenant, taken.id)
+    return accepted(body, str(taken.id), *more)
 
 
 def room(router: APIRouter) -> None:
