@@ -196,7 +196,11 @@ async def test_a_person_who_was_away_comes_back_to_where_the_task_is(stage: Stag
         for task, watch in watches.items():
             asked, *answers = watch.frames[seen[task] :]
             assert (asked.t, asked.at) == ("sub", before[task])
-            assert all(answer.at is not None and answer.at >= before[task] for answer in answers), answers
+            places = [answer.at for answer in answers if answer.at is not None]
+            assert len(places) == len(answers)
+            assert places == sorted(places), answers
+            # What Redis lost is read from Postgres, which may not have the last progress yet: that is said.
+            assert not answers or answers[0].reset or places[0] >= before[task], answers
         assert watches[ends].frames[-1].state == "succeeded"
         never.touch()
         async with scene.system.client() as client:
