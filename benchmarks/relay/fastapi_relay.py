@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
-redis = Redis.from_url(os.environ["MILEPOST_REDIS_URL"], decode_responses=True)
+pool = BlockingConnectionPool.from_url(os.environ["MILEPOST_REDIS_URL"], decode_responses=True, timeout=None)
+redis = Redis.from_pool(pool)
 pubsub = redis.pubsub()
 watchers: dict[str, set["asyncio.Queue[str]"]] = defaultdict(set)
 

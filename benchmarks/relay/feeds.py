@@ -21,6 +21,7 @@ from milepost_schemas import Event, EventKind, Position
 
 TICK_S = 0.01
 EPOCH = 1
+TENANT = "default"
 
 
 class Subject:
@@ -58,7 +59,7 @@ def whole(subject: Subject, kind: EventKind, state: str) -> Event:
 
 def _event(subject: Subject, kind: EventKind, data: dict[str, Any]) -> Event:
     return Event.model_construct(
-        task=subject.id, tenant="default", root=subject.id, at=Position(EPOCH, subject.seq), merged=0, kind=kind,
+        task=subject.id, tenant=TENANT, root=subject.id, at=Position(EPOCH, subject.seq), merged=0, kind=kind,
         time=datetime.now(UTC), data=data, traceparent=None,
     )  # fmt: skip
 
@@ -89,13 +90,19 @@ class Applied:
 class Written:
     """Through Kafka and the ingest: the whole relay is measured."""
 
-    def __init__(self, settings: Settings, writer: Writer) -> None:
+    def __init__(self, settings: Settings, writer: Writer, redis: Redis) -> None:
+        self._snapshots = Snapshots(redis)
         self._announcer = Announcer(writer, Topics(settings.topic_prefix), "bench", lambda _held: None)
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Write them to Kafka."""
         for event in events:
             self._announcer.event(event.task, event.tenant, event.root, event.at, event.kind, event.data, None)
+
+    async def arrived(self, subjects: Sequence[Subject]) -> None:
+        """Return when the relay knows the tasks."""
+        while None in await self._snapshots.positions([(TENANT, subject.id) for subject in subjects]):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(TICK_S)
 
 
 def message_of(event: Event) -> bytes:

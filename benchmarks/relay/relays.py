@@ -99,8 +99,8 @@ class Relays:
         settings = self.settings()
         writer = Writer(settings, "bench-relay")
         pid = int((self._stand.plan.home / "run" / "notifier-0.pid").read_text().split()[0])
-        async with background(("kafka writer", writer.run)):
-            yield Relay("milepost", self._line(settings.notifier_port), Written(settings, writer), pid)
+        async with background(("kafka writer", writer.run)), self.redis() as redis:
+            yield Relay("milepost", self._line(settings.notifier_port), Written(settings, writer, redis), pid)
 
     @asynccontextmanager
     async def fastapi(self) -> AsyncIterator[Relay]:

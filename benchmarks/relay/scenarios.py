@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.relay.client import Client
-from benchmarks.relay.feeds import Subject, in_batches, progress, steadily, whole
+from benchmarks.relay.feeds import Subject, Written, in_batches, progress, steadily, whole
 from benchmarks.relay.relays import Relay
 from milepost_schemas import EventKind
 
@@ -48,6 +48,8 @@ class Sizes:
 async def begin(relay: Relay, subjects: Sequence[Subject]) -> None:
     """Let tasks have started."""
     await in_batches(relay.feed, (whole(subject, EventKind.STARTED, "running") for subject in subjects))
+    if isinstance(relay.feed, Written):
+        await relay.feed.arrived(subjects)
     await asyncio.sleep(SETTLE_S)
 
 
