@@ -1,6 +1,7 @@
 """Lines of log and output while what carries them breaks; the auditor finds every number used once."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -28,6 +29,20 @@ async def _speaking(client: Client) -> list[Run]:
     return runs
 
 
+async def _some_spoken(runs: list[Run]) -> None:
+    """Wait until a watcher of each has heard some of it."""
+
+    async def heard(run: Run) -> None:
+        chunks = 0
+        async with aclosing(run.watch()) as events:
+            async for event in events:
+                chunks += event.kind == "output"
+                if chunks > 10:
+                    return
+
+    await asyncio.gather(*map(heard, runs))
+
+
 async def _watched_through(fault: asyncio.Task[None], runs: list[Run]) -> None:
     """Watch to the end; each word and each line has to come once, whatever happens meanwhile."""
     watches = [asyncio.create_task(collected(run, tail=256)) for run in runs]
@@ -44,7 +59,7 @@ async def test_each_line_comes_once_although_the_notifier_was_killed(fresh: Make
         runs = await _speaking(client)
 
         async def kill() -> None:
-            await asyncio.sleep(2.0)
+            await _some_spoken(runs)
             system.notifiers[0].kill()
             await system.notifiers[0].start()
             await system.ready(system.notifier_urls[0])
@@ -57,7 +72,7 @@ async def test_nothing_is_lost_while_kafka_is_away_for_a_moment(fresh: MakeSetti
         runs = await _speaking(client)
 
         async def restart() -> None:
-            await asyncio.sleep(1.0)
+            await _some_spoken(runs)
             await stack.kafka[0].stop()
             await stack.kafka[0].start()
 

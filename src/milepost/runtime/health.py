@@ -13,8 +13,6 @@ from milepost.runtime.standing import Dependency, Standings
 
 IDLE_S: Final = 30.0
 """A connection that has asked for nothing, or not to the end, is closed after this."""
-
-
 BACKLOG: Final = 4096
 """Connections the kernel holds until they are accepted: all clients of a notifier that died come at once."""
 

@@ -1,12 +1,11 @@
 """What a page is told when nothing breaks."""
 
-import asyncio
-
 import aiohttp
 import pytest
 
 from milepost.client import Client, Run
 from tests.chromium import Page
+from tests.conftest import eventually
 from tests.e2e.browser.conftest import Show, Ways
 
 pytestmark = pytest.mark.stack
@@ -19,6 +18,14 @@ async def token_for(ways: Ways, run: Run, ttl: int = 600) -> str:
     url = f"{ways.system.url}/v1/watch-tokens"
     async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=asked) as response:
         return str((await response.json())["token"])
+
+
+async def is_over(ways: Ways, run: Run, token: str) -> bool:
+    """Whether a token has run out."""
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{ways.system.url}/v1/tasks/{run.id}"
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as response:
+        return response.status == 401
 
 
 async def test_a_page_shows_a_task_to_its_end(show: Show) -> None:
@@ -71,9 +78,10 @@ async def test_a_page_with_a_token_gets_another_before_it_runs_out_and_nobody_no
     ways: Ways, show: Show, client: Client
 ) -> None:
     run = await client.submit("demo.count", {"to": 2_000, "delay": 0.05})
-    shown = await show(run, tokens=[await token_for(ways, run, ttl=3), await token_for(ways, run)])
+    first = await token_for(ways, run, ttl=3)
+    shown = await show(run, tokens=[first, await token_for(ways, run)])
     await shown.tab.shows("asked === 2")
-    await asyncio.sleep(4)  # until the first is of no use any more
+    await eventually(lambda: is_over(ways, run, first), "the first token to be of no use any more")
     await shown.gets(await shown.tab.run("one.task.progress.done") + 5)
     await shown.is_cancelled()
     assert shown.vias == ["stream"]

@@ -19,7 +19,7 @@ from milepost.runtime.tokens import Tokens
 from milepost_notifier import stream
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Session
-from tests.integration.notifier.acting import KEY, TENANT, Living, Postgres
+from tests.integration.notifier.acting import KEY, TENANT, Living, Postgres, Server
 from tests.integration.notifier.reading import AUTHORIZED, Http, http_of
 from tests.integration.notifier.test_watching import until
 from tests.server_sent import Block
@@ -477,6 +477,20 @@ async def test_a_feed_tells_what_happens_to_the_tasks_asked_for(http: Http, snap
 )  # fmt: skip
 async def test_a_feed_of_what_cannot_be_is_refused(http: Http, query: str) -> None:
     assert await http.status(f"/v1/events?{query}", **AUTHORIZED) == 400
+
+
+async def test_a_feed_nobody_can_tell_is_refused_instead_of_waited_for(
+    http: Http, redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "FIRST_S", 0.3)
+    redis_server.stop()
+    try:
+        async with http.session.get("/v1/events", headers=AUTHORIZED) as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"] == "2"
+    finally:
+        redis_server.start()
+    await until(lambda: http.edge.clients == 0)
 
 
 async def test_who_comes_back_to_a_feed_is_told_that_it_is_live_again(

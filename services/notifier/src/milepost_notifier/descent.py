@@ -55,6 +55,7 @@ class Descent:
             except Unavailable as error:
                 log.warning("children of tasks were not asked for; the next audit does", error=str(error))
                 self._waiting.clear()
+                self._wake.clear()
             except Exception:
                 log.exception("children of tasks were not asked for; the next audit does")
 

@@ -24,6 +24,8 @@ from milepost_schemas.problem import ProblemType
 SUB: Final = 0
 """Number of the only subscription."""
 HEARTBEAT_S: Final = 15.0
+FIRST_S: Final = 15.0
+"""A client is not kept waiting for a first word longer than this: Redis is away, and nobody else can tell a feed."""
 GOODBYE_S: Final = 5.0
 """A client has so long to take the rest."""
 SILENT_S: Final = 60.0
@@ -117,9 +119,13 @@ class Stream:
 
     async def _first(self, session: Session) -> list[Entry]:
         """Return what is to be said, if that is all there ever will be. Raises Refusal if it is a refusal."""
-        while session.closing is None and session.waits(SUB):
-            self._woken.clear()
-            await self._woken.wait()
+        try:
+            async with asyncio.timeout(FIRST_S):
+                while session.closing is None and session.waits(SUB):
+                    self._woken.clear()
+                    await self._woken.wait()
+        except TimeoutError:
+            raise unavailable("This cannot be told just now. Come again in a moment.") from None
         if session.closing is not None and session.closing[0] != CloseCode.DRAINING.code:
             code, reason = session.closing
             detail = f"There is no stream for this: {reason}."

@@ -47,8 +47,6 @@ log = get_logger("milepost.worker.attempt")
 
 GRACE_S = 5.0
 """Between asking a handler to stop and ending it, or leaving alone what cannot be ended."""
-
-
 END_S = 2.0
 """For a process to end: SIGTERM, and SIGKILL a second later."""
 

@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -21,6 +21,9 @@ from milepost_schemas.problem import ProblemType
 from milepost_schemas.watch import TTL_DEFAULT, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 Asked = TypeVar("Asked", WatchTokenRequest, TicketRequest)
+_PROBLEMS: Final = problems(
+    ProblemType.MALFORMED, ProblemType.UNAUTHENTICATED, ProblemType.TOO_LARGE, ProblemType.MEDIA, ProblemType.INVALID
+)
 
 
 async def make_token(call: Call) -> Reply:
@@ -83,13 +86,7 @@ def room(router: APIRouter) -> None:
         status_code=201,
         responses={
             201: answer(WatchToken, "Give it to whoever is to watch; send it in hello, never in a URL."),
-            **problems(
-                ProblemType.MALFORMED,
-                ProblemType.UNAUTHENTICATED,
-                ProblemType.TOO_LARGE,
-                ProblemType.MEDIA,
-                ProblemType.INVALID,
-            ),
+            **_PROBLEMS,
         },
         openapi_extra={**NEEDS_KEY, **body(WatchTokenRequest, "Exactly one of task, label and feed.")},
     )
@@ -103,13 +100,7 @@ def room(router: APIRouter) -> None:
         status_code=201,
         responses={
             201: answer(Ticket, "Append it to the URL of a stream as `?ticket=`, once and within 30 seconds."),
-            **problems(
-                ProblemType.MALFORMED,
-                ProblemType.UNAUTHENTICATED,
-                ProblemType.TOO_LARGE,
-                ProblemType.MEDIA,
-                ProblemType.INVALID,
-            ),
+            **_PROBLEMS,
         },
         openapi_extra={**NEEDS_KEY, **body(TicketRequest, "May be empty; with a watch token it has to be.")},
     )
