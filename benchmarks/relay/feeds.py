@@ -95,9 +95,11 @@ class Written:
         self._announcer = Announcer(writer, Topics(settings.topic_prefix), "bench", lambda _held: None)
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """Write them to Kafka."""
+        """Write them to Kafka; what the writer refuses (it is not connected yet, it is full) is handed in again."""
         for event in events:
-            self._announcer.event(event.task, event.tenant, event.root, event.at, event.kind, event.data, None)
+            said = (event.task, event.tenant, event.root, event.at, event.kind, event.data, None)
+            while not self._announcer.event(*said):  # noqa: ASYNC110 - no event says when there is room
+                await asyncio.sleep(TICK_S)
 
     async def arrived(self, subjects: Sequence[Subject]) -> None:
         """Return when the relay knows the tasks."""

@@ -196,10 +196,11 @@ class Channels:
         A mark is looked at every half of `QUIET_S`, so that reading needs no timer of its own.
         """
         quiet = 0
+        self._heard = False
         while True:
-            self._heard = False
             await asyncio.sleep(QUIET_S / 2)
             quiet = 0 if self._heard else quiet + 1
+            self._heard = False  # before asking: on a machine at rest the answer is here before the question was sent
             if quiet == 1:
                 await _send(connection, b"PING")
             elif quiet == 3:

@@ -1,10 +1,12 @@
 """The channels' connection to Redis."""
 
 import asyncio
+from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
-from milepost.live import Channels
+from milepost.live import Channels, channels
 from milepost.runtime.lifecycle import background
 
 
@@ -25,3 +27,35 @@ async def test_they_end_at_once_whatever_they_are_just_doing(redis: Redis) -> No
             watching.cancel()
         assert loop.time() - began < 4, f"stopped {turns % 12} turns after it was asked for something"
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_an_answer_that_is_faster_than_the_question_is_an_answer(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, asked = asyncio.Event(), asyncio.Semaphore(0)
+    ask = channels._send
+
+    async def came_back() -> None:
+        lost.set()
+
+    async def ask_and_be_answered(connection: Any, *words: bytes) -> None:
+        await ask(connection, *words)
+        while not heard._heard:
+            await asyncio.sleep(0.001)
+        asked.release()
+
+    async def five_questions() -> None:
+        for _ in range(5):
+            await asked.acquire()
+
+    monkeypatch.setattr(channels, "_send", ask_and_be_answered)
+    monkeypatch.setattr(channels, "QUIET_S", 0.2)
+    heard = Channels(redis, lambda _: None, came_back)
+    async with background(("channels", heard.run)):
+        waits = [asyncio.create_task(five_questions()), asyncio.create_task(lost.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+    assert not lost.is_set(), "a connection that answered was given up as silent"
+    assert not waits[0].cancelled(), "it was not asked five times"
