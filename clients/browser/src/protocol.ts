@@ -115,6 +115,7 @@ export const CLOSE_CODES: Readonly<Record<number, string>> = {
   4002: "too slow",
   4003: "token expired",
   4004: "no pong",
+  4005: "unavailable",
   4500: "bad token",
   4501: "protocol violation",
   4502: "forbidden",

@@ -24,6 +24,7 @@ from milepost_schemas import (
 )
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
+from milepost_schemas.key import Key, KeyRequest, NewKey
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 MODELS: dict[str, TypeAdapter[Any]] = {
@@ -39,6 +40,9 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "dead-letter-group": TypeAdapter(DeadLetterGroup),
     "replay-request": TypeAdapter(ReplayRequest),
     "replayed": TypeAdapter(Replayed),
+    "key-request": TypeAdapter(KeyRequest),
+    "key": TypeAdapter(Key),
+    "new-key": TypeAdapter(NewKey),
     "problem": TypeAdapter(Problem),
     "type": TypeAdapter(TypeInfo),
     "worker": TypeAdapter(WorkerInfo),
@@ -50,7 +54,7 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "server-frame": SERVER_FRAME,
 }
 
-_ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "client-frame"}
+_ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "key-request", "client-frame"}
 """What is sent to us."""
 
 

@@ -29,6 +29,7 @@ class CloseCode(Enum):
     TOO_SLOW = _Close(4002, "too slow", reconnect=True)
     TOKEN_EXPIRED = _Close(4003, "token expired", reconnect=True)
     NO_PONG = _Close(4004, "no pong", reconnect=True)
+    UNAVAILABLE = _Close(4005, "unavailable", reconnect=True)
     BAD_TOKEN = _Close(4500, "bad token", reconnect=False)
     PROTOCOL_VIOLATION = _Close(4501, "protocol violation", reconnect=False)
     FORBIDDEN = _Close(4502, "forbidden", reconnect=False)

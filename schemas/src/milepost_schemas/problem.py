@@ -35,6 +35,7 @@ class ProblemType(Enum):
     TOO_LARGE = _Row("too-large", 413, "The body is too large")
     MEDIA = _Row("unsupported-media-type", 415, "The body must be application/json")
     TOO_MANY = _Row("too-many-requests", 429, "Too many requests")
+    QUOTA = _Row("quota-exceeded", 429, "A quota of the tenant is used up")
     UNAVAILABLE = _Row("unavailable", 503, "Milepost cannot take this now")
     INTERNAL = _Row("internal", 500, "Something went wrong on our side")
 

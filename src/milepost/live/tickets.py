@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from typing import Any, Final
+from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -27,10 +28,13 @@ class Tickets:
         self._redis: Any = redis
         self._tokens = tokens
 
-    async def issue(self, tenant: str, grant: Grant, ttl: int) -> tuple[str, float]:
-        """Return a ticket for a session of `ttl` seconds, and until when it lets in (Unix time). Raises Unavailable."""
+    async def issue(self, tenant: str, grant: Grant, ttl: int, key: UUID | None = None) -> tuple[str, float]:
+        """Return a ticket for a session of `ttl` seconds, and until when it lets in (Unix time). Raises Unavailable.
+
+        `key` is the id of the API key it is made with: what it opens ends with that.
+        """
         ticket = secrets.token_urlsafe(24)
-        token, _ = self._tokens.sign(tenant, grant, ttl, audience=TICKET)
+        token, _ = self._tokens.sign(tenant, grant, ttl, audience=TICKET, key=key)
         expires = time.time() + LASTS_S
         try:
             await self._redis.set(_key(ticket), token, ex=LASTS_S)

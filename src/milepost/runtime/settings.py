@@ -70,8 +70,12 @@ class Settings(BaseSettings):
         default_factory=list, description="Folders of pages that the api shows at /try/, for development."
     )
 
-    api_key: SecretStr | None = Field(default=None, description="The one key of this installation (tenant default).")
-    tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Tenant of that key.")
+    api_key: SecretStr | None = Field(default=None, description="The key of the own tenant, with all scopes.")
+    tenant: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        description="The installation's own tenant, that of the key.",
+    )
 
     token_secret: SecretStr | None = Field(
         default=None, description="Signs watch tokens, 32 bytes or more; unset: made from the API key."

@@ -35,13 +35,21 @@ class TokenExpired(MilepostError):
     """A token of ours, but its time is over."""
 
 
+class NoSecret(MilepostError):
+    """Nothing is set that tokens could be signed with."""
+
+
 class Verified(NamedTuple):
-    """What a token says. `expires_at` is Unix time, `lasts` the seconds until then."""
+    """What a token says. `expires_at` is Unix time, `lasts` the seconds until then.
+
+    `key` is the id of the API key it was made with, whose end is its end; None: the key in the settings.
+    """
 
     tenant: str
     grant: Grant
     expires_at: float
     lasts: float
+    key: UUID | None = None
 
 
 class _Claims(BaseModel):
@@ -51,6 +59,7 @@ class _Claims(BaseModel):
     iat: int
     exp: int
     jti: str = Field(min_length=1, max_length=64)
+    key: UUID | None = None
     task: UUID | None = None
     label: Label | None = None
     feed: Literal["tasks"] | None = None
@@ -86,9 +95,21 @@ class Tokens:
         return cls([*found, *(secret.get_secret_value().encode() for secret in settings.token_secrets_old)])
 
     def sign(
-        self, tenant: str, grant: Grant, ttl: int, now: float | None = None, *, audience: str = STREAM
+        self,
+        tenant: str,
+        grant: Grant,
+        ttl: int,
+        now: float | None = None,
+        *,
+        audience: str = STREAM,
+        key: UUID | None = None,
     ) -> tuple[str, int]:
-        """Return a token that is good for `ttl` seconds, and when it expires (Unix time)."""
+        """Return a token that is good for `ttl` seconds, and when it expires (Unix time).
+
+        `key` is the id of the API key it is made with. Raises MilepostError when there is nothing to sign with.
+        """
+        if not self._secrets:
+            raise NoSecret("There is no secret to sign watch tokens with. Set MILEPOST_TOKEN_SECRET.")
         issued = int(time.time() if now is None else now)
         claims: dict[str, Any] = {
             "iss": ISSUER,
@@ -98,6 +119,8 @@ class Tokens:
             "exp": issued + ttl,
             "jti": secrets.token_urlsafe(12),
         }
+        if key is not None:
+            claims["key"] = str(key)
         if grant.task is not None:
             claims["task"] = str(grant.task)
         elif grant.label is not None:
@@ -141,4 +164,4 @@ def _in_time(claims: _Claims, now: float) -> Verified | None:
         return None
     if claims.exp <= now:
         raise TokenExpired("The watch token has expired. Ask for another one.")
-    return Verified(claims.sub, claims.grant, claims.exp, claims.exp - now)
+    return Verified(claims.sub, claims.grant, claims.exp, claims.exp - now, claims.key)

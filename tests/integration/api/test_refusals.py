@@ -26,6 +26,9 @@ KEYED = [
     ("POST", "/v1/dead-letters/replay"),
     ("POST", "/v1/watch-tokens"),
     ("POST", "/v1/tickets"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/keys"),
+    ("DELETE", "/v1/keys/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
 ]
 
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
+from milepost.errors import Unavailable
 from milepost.live import Tickets, connect
 from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
@@ -24,6 +25,7 @@ from milepost.store import Store, open_pool
 from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
+from milepost.store.keys import Keys
 from milepost_api.cursors import Cursors
 from milepost_api.dead_records import DeadRecords
 from milepost_api.endpoint import Endpoint, internal, trace_id_for
@@ -38,6 +40,7 @@ from milepost_api.routes import (
     dead_letters,
     documentation,
     health,
+    keys,
     pages,
     retry,
     submit,
@@ -50,7 +53,7 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, health, documentation,
+    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, health, documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
 _READ_LIMIT: Final = 100
@@ -130,7 +133,7 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"],
         )
     if settings.api_key is None:
-        log.warning("MILEPOST_API_KEY is not set: every request that needs a key will be refused")
+        log.warning("MILEPOST_API_KEY is not set: only keys that were made before let anybody in")
     return app
 
 
@@ -138,8 +141,8 @@ def create_app(settings: Settings) -> FastAPI:
 async def _services(settings: Settings) -> AsyncIterator[Services]:
     pool = await open_pool(settings, "api", size=_POOL)
     redis = connect(settings)  # when the first ticket is asked for
-    auth = Authenticator(settings)
-    store = Store(pool)
+    store, key_store = Store(pool), Keys(pool)
+    auth = Authenticator(settings, key_store)
     writer = Writer(settings, "milepost-api")
     acknowledged = Acknowledged(store)
     read = GroupCommit(store.get_many, limit=_READ_LIMIT, lanes=2, transient=transient)
@@ -149,6 +152,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         auth=auth,
         store=store,
         dead_letters=DeadLetters(pool),
+        keys=key_store,
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
@@ -169,15 +173,25 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
             ("dead letters", aside.run),
             ("health", services.standings.run),
             ("trees", services.trees.run),
+            ("keys", auth.ring.run),
         ):
             yield services
             await services.submit.drain()
             if writer.connected:
                 await writer.flush(_FLUSH_S)
             await acknowledged.drain()
+            await _write_used(auth)
     finally:
         await redis.aclose()
         await _close(pool)
+
+
+async def _write_used(auth: Authenticator) -> None:
+    try:
+        async with asyncio.timeout(_FLUSH_S):
+            await auth.ring.write_used()
+    except (TimeoutError, Unavailable):
+        pass  # to about a minute is all that was promised
 
 
 async def _close(pool: Pool) -> None:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 from dataclasses import astuple, replace
 from typing import Any, Final
 from uuid import UUID
@@ -22,11 +23,16 @@ Chosen = Filters | tuple[str | None, ...]
 
 
 class Cursors:
-    """Signs and checks. The key comes from the installation's API key: who changes that ends all cursors."""
+    """Signs and checks.
+
+    The key comes from the installation's API key, without one from its token secret: who changes that ends all cursors.
+    With neither of them cursors are good in this process only.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        secret = settings.api_key.get_secret_value() if settings.api_key else ""
-        self._key = hmac.digest(secret.encode(), _PURPOSE, "sha256")
+        secret = settings.api_key or settings.token_secret
+        known = secrets.token_bytes(32) if secret is None else secret.get_secret_value().encode()
+        self._key = hmac.digest(known, _PURPOSE, "sha256")
 
     def sign(self, tenant: str, filters: Chosen, last: UUID) -> str:
         """Return the cursor of the page after `last`, a task's id or what else says where a page ended."""

@@ -9,14 +9,16 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from milepost.errors import Unavailable
-from milepost.runtime.auth import WATCH, Principal
+from milepost.runtime.auth import KeyEnded, Principal
 from milepost.runtime.logs import at_work, get_logger
 from milepost.runtime.tokens import TokenExpired
 from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
 from milepost_api.body import read_json_body
+from milepost_api.openapi import needed
 from milepost_api.problems import Refusal, unavailable
 from milepost_api.reply import Reply, header_of
 from milepost_api.services import Services
+from milepost_schemas.key import Scope as KeyScope
 from milepost_schemas.problem import ProblemType
 
 DEADLINE_S: Final = 5.0
@@ -48,7 +50,8 @@ class Call(Request):
 class Endpoint(APIRoute):
     """A route whose handler takes a Call and returns a Reply.
 
-    FastAPI describes it in OpenAPI; requests go straight to the handler, without FastAPI's dependency solving.
+    Which scope a key must have is said where the route is described: `openapi_extra={**needs(Scope.READ), …}`. FastAPI
+    describes it in OpenAPI; requests go straight to the handler, without FastAPI's dependency solving.
     """
 
     needs_key: ClassVar[bool] = True
@@ -58,6 +61,9 @@ class Endpoint(APIRoute):
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
         super().__init__(path, endpoint, **{**options, "response_model": None})
+        self.requires: KeyScope | None = needed(options.get("openapi_extra"))
+        if self.needs_key != (self.requires is not None):
+            raise TypeError(f"{path}: say which scope it needs (`needs(…)`), or make it an OpenEndpoint.")
         self.app = self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,11 +85,10 @@ class Endpoint(APIRoute):
             call = Call(scope, receive)
             call.services = scope["app"].state.services
             call.traceparent = traceparent
-            if self.needs_key:
-                call.principal = authenticate(call.services, header_of(scope, b"authorization"))
+            if self.requires is not None:
+                call.principal = await authenticate(call.services, header_of(scope, b"authorization"))
                 call.tenant = call.principal.tenant
-                if call.principal.scopes is WATCH and not self.for_watchers:
-                    raise Refusal(ProblemType.FORBIDDEN, _WATCH_ONLY)
+                self._let_in(call.principal, self.requires)
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
             async with asyncio.timeout(DEADLINE_S) as call.deadline:
@@ -91,6 +96,16 @@ class Endpoint(APIRoute):
             return reply
         except Refusal as refusal:
             return refusal.reply(trace_id_of(traceparent))
+
+    def _let_in(self, principal: Principal, scope: KeyScope) -> None:
+        """Raise Refusal (403) unless this key may come here."""
+        if principal.only_watches:
+            if not self.for_watchers:
+                raise Refusal(ProblemType.FORBIDDEN, _WATCH_ONLY)
+        elif scope not in principal.scopes:
+            has = ", ".join(each for each in KeyScope if each in principal.scopes) or "none"
+            detail = f"This needs a key with the scope {scope}; this key's scopes are: {has}."
+            raise Refusal(ProblemType.FORBIDDEN, f"{detail} Nothing was done. Use another key, or have one made.")
 
     def _failed(self, error: Exception, scope: Scope) -> Reply:
         trace_id = trace_id_of(scope["milepost.traceparent"])
@@ -127,14 +142,19 @@ class WatchEndpoint(Endpoint):
     for_watchers = True
 
 
-def authenticate(services: Services, authorization: str | None) -> Principal:
-    """Return who asks. Raises Refusal (401)."""
+async def authenticate(services: Services, authorization: str | None) -> Principal:
+    """Return who asks. Raises Refusal (401); Unavailable for a key that is new to us while Postgres is away."""
     scheme, _, token = (authorization or "").partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise _unauthenticated("Send your key in the header Authorization: Bearer KEY.", b"Bearer")
     try:
-        principal = services.auth.principal(token.strip())
-    except TokenExpired as error:
+        principal = services.auth.principal(token)
+        if principal is None and services.auth.unseen(token):
+            async with asyncio.timeout(DEADLINE_S):
+                await services.auth.learn(token)
+            principal = services.auth.principal(token)
+    except (TokenExpired, KeyEnded) as error:
         raise _unauthenticated(str(error), _INVALID) from None
     if principal is None:
         raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", _INVALID)

@@ -18,6 +18,7 @@ from milepost_schemas.task import TaskState
 
 LIMIT: Final = 200
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
 _INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Timestamp)
 _MANY: Final = {"state", "label"}
@@ -51,6 +52,20 @@ def read_limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT:
         raise ValueError(f"should be a number from 1 to {LIMIT}")
     return int(text)
+
+
+def read_tenant(text: str) -> str:
+    """Return the name of a tenant. Raises ValueError."""
+    if _TENANT.fullmatch(text) is None:
+        raise ValueError("should be a tenant: lower-case letters, digits, dash, underscore")
+    return text
+
+
+def read_true(text: str) -> bool:
+    """Return what `true` or `false` says. Raises ValueError."""
+    if text not in {"true", "false"}:
+        raise ValueError("should be true or false")
+    return text == "true"
 
 
 def _states(texts: list[str]) -> list[str]:

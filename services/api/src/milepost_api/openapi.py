@@ -20,14 +20,22 @@ from milepost_schemas import (
     Task,
     TaskPage,
 )
+from milepost_schemas.key import Key, KeyPage, KeyRequest, NewKey, Scope
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 _TEMPLATE: Final = "#/components/schemas/{model}"
-_TAKEN: Final[tuple[type[BaseModel], ...]] = (SubmitTask, Batch, ReplayRequest, WatchTokenRequest, TicketRequest)
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (
+    SubmitTask,
+    Batch,
+    ReplayRequest,
+    WatchTokenRequest,
+    TicketRequest,
+    KeyRequest,
+)
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
     Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
-    Replayed, WatchToken, Ticket, TypeList, WorkerList, Readiness, Liveness, Problem,
+    Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, TypeList, WorkerList, Readiness, Liveness, Problem,
 )  # fmt: skip
 _KEY: Final = "key"
 
@@ -79,7 +87,19 @@ def ref(model: type[BaseModel]) -> JsonObject:
 
 
 TASK_ID: Final = parameter("id", "path", "The task.", type="string", format="uuid")
-NEEDS_KEY: Final[JsonObject] = {"security": [{_KEY: []}]}
+
+
+def needs(scope: Scope) -> JsonObject:
+    """Say which scope a route needs: to readers of the description, and to the Endpoint, which asks for it."""
+    return {"security": [{_KEY: [scope]}]}
+
+
+def needed(openapi_extra: JsonObject | None) -> Scope | None:
+    """Return what `needs` said; None if nothing did."""
+    for requirement in (openapi_extra or {}).get("security", ()):
+        [scope] = requirement[_KEY]
+        return Scope(scope)
+    return None
 
 
 def describe(app: FastAPI) -> JsonObject:
@@ -93,6 +113,12 @@ def describe(app: FastAPI) -> JsonObject:
         _, schemas = models_json_schema(asked, ref_template=_TEMPLATE)
         components = document.setdefault("components", {})
         components["schemas"] = schemas["$defs"]
-        components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {
+            _KEY: {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key. What a route asks for beside it is a scope that the key must have.",
+            }
+        }
         app.openapi_schema = document
     return app.openapi_schema

@@ -13,6 +13,7 @@ from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
+from milepost.store.keys import Keys
 from milepost_api.cursors import Cursors
 from milepost_api.known_types import KnownTypes
 from milepost_api.trees import Trees
@@ -31,6 +32,7 @@ class Services:
     auth: Authenticator
     store: Store
     dead_letters: DeadLetters
+    keys: Keys
     submit: Submit
     read: Read
     writer: Writer

@@ -58,8 +58,10 @@ def not_let_in(closing: tuple[int, str] | None) -> Exception:
     if code == CloseCode.TOKEN_EXPIRED.code:
         return unauthenticated("This watch token has expired. Ask for another one.", given=True)
     if code == CloseCode.FORBIDDEN.code:
-        return Refusal(ProblemType.FORBIDDEN, "This key may not read.")
-    return _wrong_key()
+        return Refusal(ProblemType.FORBIDDEN, "This key may not read: it lacks the scope read.")
+    # The reason may say more after a colon.
+    why = closing[1].partition(": ")[2] if code == CloseCode.BAD_TOKEN.code and closing is not None else ""
+    return unauthenticated(why, given=True) if why else _wrong_key()
 
 
 def _wrong_key() -> Exception:

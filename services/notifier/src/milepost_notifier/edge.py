@@ -22,9 +22,11 @@ from milepost.live import Channels, Snapshots, Standing, Tickets
 from milepost.live.channels import Message
 from milepost.live.snapshots import is_finished, key_of
 from milepost.live.wire import child_of, parse
-from milepost.runtime.auth import Authenticator, Principal, watcher
+from milepost.runtime.auth import Authenticator, Principal
+from milepost.runtime.keys import KeySource
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
+from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.admission import Admission
 from milepost_notifier.connections import Connection, bad_ticket, over_limit, quiet, refusal, ticket_in, too_many
 from milepost_notifier.descent import TOLD_AT_ONCE, Descent
@@ -33,7 +35,7 @@ from milepost_notifier.intents import Descend, Forget, Ignore, Listen, Lookup
 from milepost_notifier.limits import Limits
 from milepost_notifier.peer import Peer
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
-from milepost_notifier.session import Session
+from milepost_notifier.session import Session, token_in
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.frames import SUBPROTOCOL
 
@@ -76,12 +78,13 @@ class Edge:
         redis: Redis,
         source: TaskSource,
         *,
+        keys: KeySource | None = None,
         limits: Limits | None = None,
         audit_every: float = AUDIT_S,
         tick_every: float = TICK_S,
         shared: bool = False,
     ) -> None:
-        """`shared`: other processes listen on the same port, and the system deals clients out."""
+        """`keys`: where tenants' keys are. `shared`: others listen on the same port; the system deals clients out."""
         self._shared = shared
         self._settings = settings
         self._limits = limits or Limits(subs=settings.max_subscriptions, frames=settings.max_frames_per_second)
@@ -89,9 +92,9 @@ class Edge:
         self._tick_every = tick_every
         self.admission = Admission(settings)
         self._origins = frozenset(settings.allowed_origins)
-        authenticator = Authenticator(settings)
-        self._authenticate = authenticator.principal
-        self._tickets = Tickets(redis, authenticator.tokens)
+        self._auth = Authenticator(settings, keys)
+        self._auth.ring.on_revoked = self._revoked
+        self._tickets = Tickets(redis, self._auth.tokens)
         self._source = source
         self.snapshots = Snapshots(redis)
         self.channels = Channels(redis, self._deliver, self._back)
@@ -124,6 +127,7 @@ class Edge:
             ("filters", self._feeds.look),
             ("ticks", self._ticks),
             ("audit", self._audits),
+            ("keys", self._auth.ring.run),
         )
 
     @asynccontextmanager
@@ -191,7 +195,19 @@ class Edge:
     async def holder_of(self, ticket: str) -> Principal | None:
         """Return whom a ticket lets in, once; None for one that lets nobody in. Raises Unavailable."""
         verified = await self._tickets.redeem(ticket)
-        return None if verified is None else watcher(verified)
+        try:
+            return None if verified is None else self._auth.watcher(verified)
+        except TokenExpired:
+            return None
+
+    async def learn(self, token: str) -> None:
+        """Have sessions know of a key, if this is one. Raises Unavailable."""
+        if self._auth.unseen(token):
+            try:
+                async with asyncio.timeout(self._limits.hello):
+                    await self._auth.learn(token)
+            except TimeoutError as error:
+                raise Unavailable("Postgres does not answer, where keys are kept. Try again in a moment.") from error
 
     async def _client(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
@@ -204,6 +220,8 @@ class Edge:
             self.serve(connection)
         try:
             async for message in connection:
+                if (token := token_in(message)) is not None:
+                    await self._meet(session, token)
                 session.receive(message, loop.time())
                 if connection.visit.tenant is None:
                     self.count(connection, session)
@@ -215,10 +233,23 @@ class Edge:
             if connection.closing is not None:
                 await asyncio.wait([connection.closing])
 
+    async def _meet(self, session: Session, token: str) -> None:
+        try:
+            await self.learn(token)
+        except Unavailable:
+            session.unidentified()
+
+    def _revoked(self, keys: frozenset[UUID]) -> None:
+        for connection in tuple(self._connections):
+            session = connection.session
+            if session is not None and session.principal is not None and session.principal.key in keys:
+                session.revoked()
+                self.serve(connection)
+
     def session(self, now: float, *, pings: bool = True) -> Session:
         """Return a session that begins; without `pings` for a client that cannot answer them."""
         limits = self._limits if pings else replace(self._limits, ping=math.inf)
-        return Session(secrets.token_hex(8), self._authenticate, now, limits)
+        return Session(secrets.token_hex(8), self._auth.principal, now, limits)
 
     def enter(self, peer: Peer) -> None:
         """Let time pass for a client, and count it."""

@@ -17,6 +17,7 @@ from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
 from milepost.store import Store, open_pool
+from milepost.store.keys import Keys
 from milepost_notifier.edge import Edge
 from milepost_notifier.ingest import Ingest
 from milepost_notifier.members import Members
@@ -142,10 +143,11 @@ async def build_notifier(
     async with AsyncExitStack() as stack:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
-        edge = source = ingest = writer = None
+        edge = ingest = writer = None
+        source: Keys | None = None
         if role in {"all", "edge"}:
             source = await stack.enter_async_context(_task_source(settings))
-            edge = Edge(settings, redis, source, shared=shared)
+            edge = Edge(settings, redis, source, keys=source, shared=shared)
         if role in {"all", "ingest"}:
             writer = Writer(settings, "milepost-notifier")
             ingest = Ingest(settings, Snapshots(redis), writer, traced=traced)
@@ -153,10 +155,10 @@ async def build_notifier(
 
 
 @asynccontextmanager
-async def _task_source(settings: Settings) -> AsyncIterator[Store]:
-    """Give what is asked about tasks that Redis does not know: Postgres."""
+async def _task_source(settings: Settings) -> AsyncIterator[Keys]:
+    """Give what is asked about tasks that Redis does not know, and about keys: Postgres."""
     pool = await open_pool(settings, "notifier", size=4)
     try:
-        yield Store(pool)
+        yield Keys(pool)
     finally:
         pool.terminate()

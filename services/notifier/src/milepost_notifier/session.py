@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from milepost.domain.feed_filter import ALL, Filter, filter_of
 from milepost.live import LiveEvent, View
-from milepost.runtime.auth import Principal
+from milepost.runtime.auth import KeyEnded, Principal
 from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.budget import Budget
 from milepost_notifier.following import FORBIDDEN, Following, err
@@ -135,6 +135,9 @@ class Session:
             principal = self._authenticate(frame.token)
         except TokenExpired:
             self._close(CloseCode.TOKEN_EXPIRED)
+            return None
+        except KeyEnded as error:
+            self._close(CloseCode.BAD_TOKEN, str(error))
             return None
         if principal is None:
             self._close(CloseCode.BAD_TOKEN)
@@ -272,6 +275,19 @@ class Session:
         if self.closing is None:
             self._close(CloseCode.OVER_LIMIT, detail)
 
+    def revoked(self) -> None:
+        """Close on a client whose key was revoked; who came with a token of that key may come back with another."""
+        if self.closing is None and self.principal is not None:
+            if self.principal.only_watches:
+                self._close(CloseCode.TOKEN_EXPIRED, "the key it was made with was revoked")
+            else:
+                self._close(CloseCode.BAD_TOKEN, "this key was revoked")
+
+    def unidentified(self) -> None:
+        """Close on a client that showed a key nobody can check now."""
+        if self.closing is None:
+            self._close(CloseCode.UNAVAILABLE, "this key cannot be checked just now")
+
     def lost(self) -> None:
         """The connection is gone: nothing more comes in or goes out."""
         self.outbox.clear()
@@ -323,3 +339,14 @@ class Session:
         reason = f"{code.text}: {detail}" if detail else code.text
         self.closing = (code.code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
         self._remove_all()
+
+
+def token_in(message: str | bytes) -> str | None:
+    """Return the token of a hello; None for any other message."""
+    if isinstance(message, bytes) or '"hello"' not in message:
+        return None
+    try:
+        frame = CLIENT_FRAME.validate_json(message)
+    except ValidationError:
+        return None
+    return frame.token if isinstance(frame, Hello) else None

@@ -109,7 +109,12 @@ class Streams:
         session = self._edge.session(loop.time(), pings=False)
         ticket = asked.ticket_in(headers, query)
         if ticket is None:
-            hello = {"t": "hello", "token": asked.token_of(headers)}
+            token = asked.token_of(headers)
+            try:
+                await self._edge.learn(token)
+            except Unavailable as error:
+                raise unavailable(str(error)) from None
+            hello = {"t": "hello", "token": token}
             session.receive(orjson.dumps(hello).decode(), loop.time())
             if session.principal is None:
                 raise asked.not_let_in(session.closing)

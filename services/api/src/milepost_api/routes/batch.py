@@ -13,10 +13,11 @@ from milepost.store import NewTask, Submitted
 from milepost_api.contracts import Batch, BatchAnswer
 from milepost_api.endpoint import Call, LargeJsonEndpoint
 from milepost_api.intake import Offer, Taken, read, take, take_soon, taken
-from milepost_api.openapi import NEEDS_KEY, answer, body, problems
+from milepost_api.openapi import answer, body, needs, problems
 from milepost_api.problems import Refusal, finding, unavailable
 from milepost_api.reply import Reply, json_reply
 from milepost_api.strict_json import parse
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 LIMIT: Final = 1000
@@ -138,5 +139,5 @@ def room(router: APIRouter) -> None:
                 ProblemType.INVALID,
             ),
         },
-        openapi_extra={**NEEDS_KEY, **body(Batch, "Up to 8 MiB.")},
+        openapi_extra={**needs(Scope.SUBMIT), **body(Batch, "Up to 8 MiB.")},
     )

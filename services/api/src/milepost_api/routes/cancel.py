@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from milepost.errors import Unavailable
 from milepost.runtime.logs import get_logger
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
+from milepost_api.openapi import TASK_ID, answer, needs, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
 from milepost_api.shown import accepted, row_bytes
 from milepost_schemas import Task, TaskState
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 log = get_logger("milepost.api.cancel")
@@ -63,5 +64,5 @@ def room(router: APIRouter) -> None:
             200: answer(Task, "It was cancelled before."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },
-        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.OPERATE), "parameters": [TASK_ID]},
     )

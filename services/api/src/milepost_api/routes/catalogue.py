@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from milepost_api.contracts import TypeList, WorkerList
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import NEEDS_KEY, answer, problems
+from milepost_api.openapi import answer, needs, problems
 from milepost_api.reply import Reply, json_reply
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 
@@ -40,7 +41,7 @@ def room(router: APIRouter) -> None:
             200: answer(TypeList, "With the JSON Schemas of payload and result, and how many live workers run it."),
             **problems(ProblemType.UNAUTHENTICATED),
         },
-        openapi_extra=NEEDS_KEY,
+        openapi_extra=needs(Scope.READ),
     )
     router.add_api_route(
         "/v1/workers",
@@ -50,5 +51,5 @@ def room(router: APIRouter) -> None:
         tags=["catalogue"],
         summary="List live workers",
         responses={200: answer(WorkerList, "Oldest first."), **problems(ProblemType.UNAUTHENTICATED)},
-        openapi_extra=NEEDS_KEY,
+        openapi_extra=needs(Scope.READ),
     )

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 
 from milepost.store.deadletters import COUNTED
 from milepost.store.view import JSON_OPTIONS
-from milepost_api.endpoint import Call, Endpoint, JsonEndpoint, authenticate
+from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_name, read_query
-from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
+from milepost_api.openapi import answer, body, needs, parameter, problems
 from milepost_api.problems import Refusal
 from milepost_api.replaying import read_request, replay_records, replay_tasks
 from milepost_api.reply import Reply, json_reply
@@ -20,6 +20,7 @@ from milepost_api.routes.tasks import task_id
 from milepost_api.shown import row_bytes
 from milepost_api.strict_json import parse
 from milepost_schemas import DeadLetterDetail, DeadLetterGroups, DeadLetterPage, Replayed, ReplayRequest
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 _DEFAULT: Final = 50
@@ -38,11 +39,6 @@ _PAGE: Final[Readers] = {"kind": ("kind", _kind), "limit": ("limit", read_limit)
 _OF_GROUPS: Final[Readers] = {**_PAGE, "type": ("type", read_name)}
 
 
-def is_operator(call: Call) -> bool:
-    """Whether the caller may see what belongs to no tenant."""
-    return "admin" in authenticate(call.services, call.header(b"authorization")).scopes
-
-
 async def list_groups(call: Call) -> Reply:
     """Show groups of dead letters: those of tasks, then those of records."""
     store, cursors = call.services.dead_letters, call.services.cursors
@@ -58,7 +54,7 @@ async def list_groups(call: Call) -> Reply:
     if len(items) <= limit and only != "task":
         since = after if kind == "record" else ""
         left = limit + 1 - len(items)
-        rows = await store.record_groups(call.tenant, since, left, type_, operator=is_operator(call))
+        rows = await store.record_groups(call.tenant, since, left, type_, operator=call.principal.oversees)
         items += [_record_group(row) for row in rows]
     page = items[:limit]
     following = None
@@ -78,7 +74,7 @@ async def list_members(call: Call) -> Reply:
     if kind == "task":
         rows = await store.failed_members(call.tenant, fingerprint, before, limit + 1)
     else:
-        rows = await store.record_members(call.tenant, fingerprint, before, limit + 1, operator=is_operator(call))
+        rows = await store.record_members(call.tenant, fingerprint, before, limit + 1, operator=call.principal.oversees)
     show = _task_letter if kind == "task" else _record_letter
     page = rows[:limit]
     following = cursors.sign(call.tenant, shape, page[-1]["id"]) if len(rows) > limit else None
@@ -93,7 +89,7 @@ async def show(call: Call) -> Reply:
     if row is not None:
         task = orjson.Fragment(row_bytes(row, services.settings))
         return _json({**_task_letter(row), "task": task, "attempts": await attempts_of(call, id_)})
-    record = await services.dead_letters.record(call.tenant, id_, operator=is_operator(call))
+    record = await services.dead_letters.record(call.tenant, id_, operator=call.principal.oversees)
     if record is None:
         detail = "You have no dead letter with this id. A task that was retried is none any more: look at the task."
         raise Refusal(ProblemType.NOT_FOUND, detail)
@@ -104,8 +100,11 @@ async def replay(call: Call) -> Reply:
     """Try dead letters again: one, some, or all that match, at a pace; or only say which it would be."""
     asked = read_request(parse(call.content))
     if asked.kind == "record":
-        if not is_operator(call):
-            detail = "Records belong to the installation, not to a tenant: only an operator's key replays them."
+        if not call.principal.oversees:
+            detail = (
+                "Records belong to the installation, not to a tenant: only a key of its own tenant with the scope "
+                "admin replays them. Nothing was done."
+            )
             raise Refusal(ProblemType.FORBIDDEN, detail)
         done = await replay_records(call, asked)
     else:
@@ -203,7 +202,7 @@ def room(router: APIRouter) -> None:
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
         openapi_extra={
-            **NEEDS_KEY,
+            **needs(Scope.READ),
             "parameters": [_KIND, parameter("type", "query", "Only this type of task, or topic."), _LIMIT, _CURSOR],
         },
     )
@@ -221,7 +220,7 @@ def room(router: APIRouter) -> None:
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
         openapi_extra={
-            **NEEDS_KEY,
+            **needs(Scope.READ),
             "parameters": [parameter("fingerprint", "path", "The group."), _KIND, _LIMIT, _CURSOR],
         },
     )
@@ -243,7 +242,7 @@ def room(router: APIRouter) -> None:
                 ProblemType.INVALID,
             ),
         },
-        openapi_extra={**NEEDS_KEY, **body(ReplayRequest, "At least one of the members that say which.")},
+        openapi_extra={**needs(Scope.OPERATE), **body(ReplayRequest, "At least one of the members that say which.")},
     )
     router.add_api_route(
         "/v1/dead-letters/{id}",
@@ -257,7 +256,7 @@ def room(router: APIRouter) -> None:
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
         openapi_extra={
-            **NEEDS_KEY,
+            **needs(Scope.READ),
             "parameters": [parameter("id", "path", "Of a failed task or of a record.", type="string", format="uuid")],
         },
     )

@@ -9,12 +9,13 @@ from fastapi import APIRouter
 
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, problems
+from milepost_api.openapi import TASK_ID, answer, needs, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
 from milepost_api.shown import accepted, row_bytes, with_token
 from milepost_schemas import AttemptList, Task, TaskState
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 from milepost_schemas.watch import AcceptedTask
 
@@ -29,7 +30,7 @@ async def retry(call: Call) -> Reply:
     rows = await services.dead_letters.replay(call.tenant, [task], uuids.uuid7(), states=_AGAIN)
     if rows:
         services.announcer.replayed(rows[0])
-        body = with_token(row_bytes(rows[0], services.settings), services.auth.tokens, call.tenant, task)
+        body = with_token(row_bytes(rows[0], services.settings), services.auth, call.principal, task)
         return accepted(body, str(task))
     row = await services.store.get(call.tenant, task)
     if row is None:
@@ -81,7 +82,7 @@ def room(router: APIRouter) -> None:
             200: answer(Task, "It was retried before and has not started yet."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },
-        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.OPERATE), "parameters": [TASK_ID]},
     )
     router.add_api_route(
         "/v1/tasks/{id}/attempts",
@@ -94,5 +95,5 @@ def room(router: APIRouter) -> None:
             200: answer(AttemptList, f"The newest first, {ATTEMPTS} at most."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
-        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID]},
     )

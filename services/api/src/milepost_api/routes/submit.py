@@ -6,12 +6,13 @@ from fastapi import APIRouter
 
 from milepost_api.endpoint import DEADLINE_S, Call, JsonEndpoint
 from milepost_api.intake import Taken, read, take
-from milepost_api.openapi import NEEDS_KEY, answer, body, parameter, problems
+from milepost_api.openapi import answer, body, needs, parameter, problems
 from milepost_api.preferences import wait_of
 from milepost_api.reply import Reply, json_reply
 from milepost_api.shown import accepted, row_bytes, with_token
 from milepost_api.strict_json import parse
 from milepost_schemas import SubmitTask, Task
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 from milepost_schemas.watch import AcceptedTask
 
@@ -41,7 +42,7 @@ async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes,
 
 
 def _accepted(call: Call, taken: Taken, *more: tuple[bytes, bytes]) -> Reply:
-    body = with_token(taken.body, call.services.auth.tokens, call.tenant, taken.id)
+    body = with_token(taken.body, call.services.auth, call.principal, taken.id)
     return accepted(body, str(taken.id), *more)
 
 
@@ -77,7 +78,7 @@ def room(router: APIRouter) -> None:
             ),
         },
         openapi_extra={
-            **NEEDS_KEY,
+            **needs(Scope.SUBMIT),
             **body(SubmitTask, "Up to 1 MiB."),
             "parameters": [
                 parameter(

@@ -12,11 +12,12 @@ from milepost.domain.grant import Grant
 from milepost.store import Filters
 from milepost_api.endpoint import Call, WatchEndpoint
 from milepost_api.filters import LIMIT, read_filters
-from milepost_api.openapi import NEEDS_KEY, TASK_ID, answer, parameter, problems
+from milepost_api.openapi import TASK_ID, answer, needs, parameter, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.shown import conditional, row_bytes
 from milepost_schemas import Task, TaskPage, TaskState
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 _ID_LENGTH: Final = 36
@@ -146,7 +147,7 @@ def room(router: APIRouter) -> None:
             200: answer(TaskPage, "Newest first."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
-        openapi_extra={**NEEDS_KEY, "parameters": _FILTERS},
+        openapi_extra={**needs(Scope.READ), "parameters": _FILTERS},
     )
     router.add_api_route(
         "/v1/tasks/{id}",
@@ -161,7 +162,7 @@ def room(router: APIRouter) -> None:
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
         openapi_extra={
-            **NEEDS_KEY,
+            **needs(Scope.READ),
             "parameters": [TASK_ID, parameter("If-None-Match", "header", "An ETag from before.")],
         },
     )
@@ -176,5 +177,5 @@ def room(router: APIRouter) -> None:
             200: answer(None, "The result."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },
-        openapi_extra={**NEEDS_KEY, "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID]},
     )

@@ -1,6 +1,5 @@
 """POST /v1/watch-tokens and /v1/tickets: what pages watch with."""
 
-import time
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -10,15 +9,18 @@ from pydantic import ValidationError
 
 from milepost.domain.feed_filter import filter_of
 from milepost.domain.grant import Grant
+from milepost.runtime.auth import lasting
+from milepost.runtime.tokens import NoSecret
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.body import read_json_body
 from milepost_api.endpoint import MIB, Call, JsonEndpoint, WatchEndpoint
-from milepost_api.openapi import NEEDS_KEY, answer, body, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_api.openapi import answer, body, needs, problems
+from milepost_api.problems import ROWS_SHOWN, Refusal, finding, unavailable
 from milepost_api.reply import Reply, json_reply
 from milepost_api.strict_json import parse
+from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
-from milepost_schemas.watch import TTL_DEFAULT, Ticket, TicketRequest, WatchToken, WatchTokenRequest
+from milepost_schemas.watch import TTL_DEFAULT, TTL_MAX, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 Asked = TypeVar("Asked", WatchTokenRequest, TicketRequest)
 _PROBLEMS: Final = problems(
@@ -29,7 +31,10 @@ _PROBLEMS: Final = problems(
 async def make_token(call: Call) -> Reply:
     """Sign a token. Nobody is asked whether the task exists: tokens are renewed also while Postgres is away."""
     asked = _read(WatchTokenRequest, parse(call.content))
-    token, expires = call.services.auth.tokens.sign(call.tenant, _grant(asked), asked.ttl)
+    try:
+        token, expires = call.services.auth.token(call.principal, _grant(asked), asked.ttl)
+    except NoSecret as error:
+        raise unavailable(str(error)) from None
     return _made({"token": token}, expires)
 
 
@@ -37,15 +42,19 @@ async def make_ticket(call: Call) -> Reply:
     """Make a ticket. Who holds a watch token gets one for the same, which opens nothing for longer."""
     asked = _read(TicketRequest, await _members(call))
     principal = call.principal
-    if principal.expires_at is None:
-        grant, ttl = _grant(asked), asked.ttl or TTL_DEFAULT
+    if not principal.only_watches:
+        grant = _grant(asked)
     elif asked.named or asked.ttl is not None:
         raise Refusal(
             ProblemType.FORBIDDEN, "A watch token gets a ticket for what it covers itself. Send an empty body."
         )
     else:
-        grant, ttl = principal.grant, max(1, int(principal.expires_at - time.time()))
-    ticket, expires = await call.services.tickets.issue(call.tenant, grant, ttl)
+        grant = principal.grant
+    ttl = lasting(principal, asked.ttl or (TTL_MAX if principal.only_watches else TTL_DEFAULT))
+    try:
+        ticket, expires = await call.services.tickets.issue(call.tenant, grant, ttl, principal.key)
+    except NoSecret as error:
+        raise unavailable(str(error)) from None
     return _made({"ticket": ticket}, expires)
 
 
@@ -88,7 +97,7 @@ def room(router: APIRouter) -> None:
             201: answer(WatchToken, "Give it to whoever is to watch; send it in hello, never in a URL."),
             **_PROBLEMS,
         },
-        openapi_extra={**NEEDS_KEY, **body(WatchTokenRequest, "Exactly one of task, label and feed.")},
+        openapi_extra={**needs(Scope.READ), **body(WatchTokenRequest, "Exactly one of task, label and feed.")},
     )
     router.add_api_route(
         "/v1/tickets",
@@ -102,5 +111,5 @@ def room(router: APIRouter) -> None:
             201: answer(Ticket, "Append it to the URL of a stream as `?ticket=`, once and within 30 seconds."),
             **_PROBLEMS,
         },
-        openapi_extra={**NEEDS_KEY, **body(TicketRequest, "May be empty; with a watch token it has to be.")},
+        openapi_extra={**needs(Scope.READ), **body(TicketRequest, "May be empty; with a watch token it has to be.")},
     )
