@@ -10,6 +10,7 @@ import random
 import secrets
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from milepost.runtime.settings import Settings
 from tests.conftest import API_KEY
 from tests.scene import Scene, staged, wired
 from tests.soak.faults import FAULTS, Breaker
-from tests.soak.figures import lines, take_overs
+from tests.soak.figures import as_json, lines
+from tests.soak.happened import Happened, of_day
 from tests.soak.mix import mixed
+from tests.soak.take_overs import take_overs
 
 DRAINED_WITHIN_S = 150.0
 SAY_EVERY_S = 30.0
@@ -79,18 +82,25 @@ async def _fire(scene: Scene, arguments: argparse.Namespace) -> bool:
     loop = asyncio.get_running_loop()
     breaker = Breaker(scene, random.Random(arguments.seed), arguments.only)
     scene.load(arguments.rate, mixed, batch=BATCH, seed=arguments.seed)
+    began = time.time()
+
+    def tell(happened: Happened) -> None:
+        lasted = happened.mended - happened.began
+        say(f"{happened.began - began:6.0f} s  {happened}, {of_day(happened.began)}, mended after {lasted:.1f} s")
+
     telling = asyncio.create_task(_tell(scene, breaker))
     try:
-        await breaker.run(loop.time() + arguments.minutes * 60)
+        await breaker.run(loop.time() + arguments.minutes * 60, tell)
     finally:
         telling.cancel()
     say("the faults are over; waiting for every task and every client")
     verdict, facts = await scene.verify(DRAINED_WITHIN_S)
-    taken = await take_overs(scene, breaker)
+    taken = take_overs(breaker.happened, facts, time.time() - time.monotonic())
     text = [f"seed        {arguments.seed}", *lines(scene, breaker, facts, taken), "", verdict.text()]
     say("\n" + "\n".join(text))
     if arguments.json:
-        figures = {"seed": arguments.seed, "faults": breaker.done, "take_overs": taken, "counts": verdict.counts}
+        figures = {"seed": arguments.seed, "faults": breaker.done, "counts": verdict.counts}
+        figures |= as_json(breaker.happened, taken)
         await asyncio.to_thread(Path(arguments.json).write_bytes, orjson.dumps(figures))
     return verdict.good and not breaker.unexpected and not scene.refusals
 

@@ -18,18 +18,38 @@ from milepost.log.connection import connection
 from milepost_schemas import Dispatch
 from milepost_schemas.cloudevents import headers_of
 from tests.proxy import Proxy
-from tests.scene import Held, Scene
+from tests.scene import Scene
+from tests.soak.happened import Happened, Hit
 
-Fault = Callable[["Breaker"], Awaitable[None]]
+Fault = Callable[["Blow"], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Loss:
-    """A worker that was taken from its tasks at a moment (seconds of the day), and what it held then."""
+class Blow:
+    """One fault while it is dealt: what it may break, the chance that decides, and what is noted of it."""
 
-    kind: str
-    at: float
-    held: list[Held]
+    scene: Scene
+    chance: random.Random
+    happened: Happened
+
+    def worker(self) -> int:
+        """Choose a worker, which is hit now."""
+        number = self.chance.randrange(len(self.scene.system.workers))
+        self.hits(number)
+        return number
+
+    def hits(self, number: int) -> None:
+        """Note that a worker is hit now."""
+        worker = self.scene.system.workers[number]
+        self.happened.hits.append(Hit(number, worker.pid if worker.running else 0, time.time()))
+
+    def notifier(self) -> ManagedProcess:
+        """Choose a notifier."""
+        return self.chance.choice(self.scene.system.notifiers)
+
+    async def wait(self, least: float, most: float) -> None:
+        """Let some time pass."""
+        await asyncio.sleep(self.chance.uniform(least, most))
 
 
 @dataclass(slots=True)
@@ -41,12 +61,13 @@ class Breaker:
     only: Collection[str] = ()
     """Names of faults; none: all there are."""
     done: Counter[str] = field(default_factory=Counter)
-    losses: list[Loss] = field(default_factory=list)
+    happened: list[Happened] = field(default_factory=list)
+    """Every fault, in the order in which they began."""
     unexpected: list[str] = field(default_factory=list)
     """Processes that ended though nobody had ended them."""
 
-    async def run(self, until: float) -> None:
-        """Break one thing after the other until that loop time; sometimes two at once."""
+    async def run(self, until: float, tell: Callable[[Happened], None]) -> None:
+        """Break one thing after the other until that loop time; sometimes two at once. Each is told once mended."""
         loop = asyncio.get_running_loop()
         mixed = sorted(self.only or FAULTS)
         deck: list[str] = []
@@ -56,13 +77,23 @@ class Breaker:
             names = [deck.pop()]
             if self.chance.random() < 0.15 and _subject(deck[-1]) != _subject(names[0]):
                 names.append(deck.pop())
-            outcomes = await asyncio.gather(*(FAULTS[name](self) for name in names), return_exceptions=True)
-            for name, outcome in zip(names, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    self.unexpected.append(f"{name}: {outcome!r}")
+            await asyncio.gather(*(self._break(name) for name in names))
             self.done.update(names)
             await self._mend()
+            for happened in self.happened[-len(names) :]:
+                happened.mended = min(happened.mended, time.time())
+                tell(happened)
             await asyncio.sleep(self.chance.uniform(2.0, 8.0))
+
+    async def _break(self, name: str) -> None:
+        happened = Happened(name, time.time())
+        self.happened.append(happened)
+        try:
+            await FAULTS[name](Blow(self.scene, self.chance, happened))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other faults come all the same
+            self.unexpected.append(f"{name}: {error!r}")
+        else:
+            happened.mended = time.time()
 
     async def _mend(self) -> None:
         await self.scene.heal()
@@ -76,78 +107,57 @@ class Breaker:
                 self.unexpected.append(f"{process.name} ended with status {process.returncode}")
                 await process.start()
 
-    def worker(self) -> int:
-        """Choose a worker."""
-        return self.chance.randrange(len(self.scene.system.workers))
 
-    def notifier(self) -> ManagedProcess:
-        """Choose a notifier."""
-        return self.chance.choice(self.scene.system.notifiers)
-
-    async def wait(self, least: float, most: float) -> None:
-        """Let some time pass."""
-        await asyncio.sleep(self.chance.uniform(least, most))
-
-    async def lose(self, kind: str, worker: int) -> None:
-        """Note what a worker holds, right before it is taken from it."""
-        held = await self.scene.held_by(self.scene.system.workers[worker])
-        self.losses.append(Loss(kind, time.time(), held))
-
-
-async def _worker_killed(b: Breaker) -> None:
-    number = b.worker()
-    worker = b.scene.system.workers[number]
-    await b.lose("killed", number)
+async def _worker_killed(b: Blow) -> None:
+    worker = b.scene.system.workers[b.worker()]
     worker.kill()
     await worker.wait()
     await b.wait(0, 6)
     await worker.start()
 
 
-async def _worker_stopped(b: Breaker) -> None:
+async def _worker_stopped(b: Blow) -> None:
     worker = b.scene.system.workers[b.worker()]
     await worker.stop()
     await b.wait(0, 3)
     await worker.start()
 
 
-async def _workers_rolled(b: Breaker) -> None:
-    for worker in b.scene.system.workers:
+async def _workers_rolled(b: Blow) -> None:
+    for number, worker in enumerate(b.scene.system.workers):
+        b.hits(number)
         await worker.stop()
         await worker.start()
         await b.wait(1, 2)
 
 
-async def _worker_paused(b: Breaker) -> None:
+async def _worker_paused(b: Blow) -> None:
     worker = b.scene.system.workers[b.worker()]
     worker.pause()
     await b.wait(1, 5)
     worker.resume()
 
 
-async def _worker_paused_past_its_lease(b: Breaker) -> None:
-    number = b.worker()
-    worker = b.scene.system.workers[number]
-    await b.lose("paused", number)
+async def _worker_paused_past_its_lease(b: Blow) -> None:
+    worker = b.scene.system.workers[b.worker()]
     worker.pause()
     await b.wait(17, 22)
     worker.resume()
 
 
-async def _worker_cut_off(b: Breaker) -> None:
+async def _worker_cut_off(b: Blow) -> None:
     """No FIN: as if its machine had vanished, and come back later."""
     number = b.worker()
-    await b.lose("cut off", number)
     b.scene.lines[number].stall()
     await b.wait(3, 25)
     b.scene.lines[number].flow()
 
 
-async def _worker_connections_cut(b: Breaker) -> None:
+async def _worker_connections_cut(b: Blow) -> None:
     b.scene.lines[b.worker()].cut()
 
 
-async def _commits_unknown(b: Breaker) -> None:
+async def _commits_unknown(b: Blow) -> None:
     """Statements reach Postgres, answers do not come back."""
     line = b.scene.lines[b.worker()]
     line.hold_replies()
@@ -157,15 +167,15 @@ async def _commits_unknown(b: Breaker) -> None:
 
 
 def _on(wire: Callable[[Scene], Proxy], least: float, most: float) -> dict[str, Fault]:
-    async def cut(b: Breaker) -> None:
+    async def cut(b: Blow) -> None:
         wire(b.scene).cut()
 
-    async def stalled(b: Breaker) -> None:
+    async def stalled(b: Blow) -> None:
         wire(b.scene).stall()
         await b.wait(least, most)
         wire(b.scene).flow()
 
-    async def refused(b: Breaker) -> None:
+    async def refused(b: Blow) -> None:
         await wire(b.scene).refuse()
         await b.wait(least, most)
         await wire(b.scene).listen()
@@ -174,14 +184,14 @@ def _on(wire: Callable[[Scene], Proxy], least: float, most: float) -> dict[str, 
 
 
 def _server(which: Callable[[Scene], Any], most: float) -> dict[str, Fault]:
-    async def killed(b: Breaker) -> None:
+    async def killed(b: Blow) -> None:
         server = which(b.scene)
         server.kill()
         await server.process.wait()
         await b.wait(0, most)
         await server.start()
 
-    async def restarted(b: Breaker) -> None:
+    async def restarted(b: Blow) -> None:
         server = which(b.scene)
         await server.stop()
         await server.start()
@@ -189,7 +199,7 @@ def _server(which: Callable[[Scene], Any], most: float) -> dict[str, Fault]:
     return {"killed": killed, "restarted": restarted}
 
 
-async def _redis_flushed(b: Breaker) -> None:
+async def _redis_flushed(b: Blow) -> None:
     redis = connect(b.scene.direct)
     try:
         await redis.flushall()
@@ -197,7 +207,7 @@ async def _redis_flushed(b: Breaker) -> None:
         await redis.aclose()
 
 
-async def _notifier_killed(b: Breaker) -> None:
+async def _notifier_killed(b: Blow) -> None:
     notifier = b.notifier()
     notifier.kill()
     await notifier.wait()
@@ -205,27 +215,27 @@ async def _notifier_killed(b: Breaker) -> None:
     await notifier.start()
 
 
-async def _notifier_stopped(b: Breaker) -> None:
+async def _notifier_stopped(b: Blow) -> None:
     notifier = b.notifier()
     await notifier.stop()
     await notifier.start()
 
 
-async def _notifier_paused(b: Breaker) -> None:
+async def _notifier_paused(b: Blow) -> None:
     notifier = b.notifier()
     notifier.pause()
     await b.wait(2, 12)
     notifier.resume()
 
 
-async def _api_killed(b: Breaker) -> None:
+async def _api_killed(b: Blow) -> None:
     api = b.scene.system.api
     api.kill()
     await api.wait()
     await api.start()
 
 
-async def _bad_records(b: Breaker) -> None:
+async def _bad_records(b: Blow) -> None:
     """Undecodable records on every topic, and hints that are stale or doubled."""
     topics = Topics(b.scene.direct.topic_prefix)
     producer: Any = AIOKafkaProducer(**connection(b.scene.direct))

@@ -63,6 +63,10 @@ class Move(NamedTuple):
     max_attempts: int
     application: str
     """`application_name` of the session that made it."""
+    worker: UUID | None = None
+    """Who ran it last, or runs it now."""
+    at: float = 0.0
+    """Seconds of the day of the database's clock."""
 
 
 class EventRecord(NamedTuple):

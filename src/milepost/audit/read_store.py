@@ -77,7 +77,7 @@ async def read_store(database_url: str, facts: Facts) -> None:
             if await connection.fetchval("select to_regclass('milepost_audit.moves') is not null"):
                 facts.moves = {}
                 async for row in connection.cursor(_MOVES, prefetch=5000):
-                    facts.moves.setdefault(_uuid(row[0]), []).append(Move(*row[1:]))
+                    facts.moves.setdefault(_uuid(row[0]), []).append(_move(row))
     finally:
         await connection.close()
 
@@ -89,8 +89,8 @@ _HISTORY = (
     "select task_id, epoch, attempt, case when ended then 'retried ' || outcome else outcome end from milepost.attempts"
 )
 _MOVES = (
-    "select task_id, source, target, epoch_before, epoch, attempt_before, attempt, max_attempts, application"
-    " from milepost_audit.moves order by n"
+    "select task_id, source, target, epoch_before, epoch, attempt_before, attempt, max_attempts, application,"
+    " worker, extract(epoch from at)::float8 from milepost_audit.moves order by n"
 )
 
 
@@ -109,6 +109,11 @@ def _task(row: Any) -> TaskRow:
         key=row["idempotency_key"],
         inline=text is None or len(text.encode()) < RESULT_INLINE_BYTES,
     )
+
+
+def _move(row: Any) -> Move:
+    *values, worker, at = row[1:]
+    return Move._make([*values, None if worker is None else _uuid(worker), at])
 
 
 def _uuid(value: Any) -> UUID:
