@@ -10,6 +10,7 @@
 # make compose-demo   the whole system in containers, and the same demo in it
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
+# make schemas        write schemas/published from the code; release-schemas: what from now on nothing may break
 # make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
@@ -18,11 +19,13 @@ VENV := .venv
 UV := .tools/bin/uv
 BROWSER := clients/browser
 BROWSER_READY := $(BROWSER)/node_modules/.ready
+VALIDATOR := schemas/validator
+VALIDATOR_READY := $(VALIDATOR)/node_modules/.ready
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-browser test-browser build-browser format bench bench-relay faults soak simulate compose-up compose-demo compose-down schemas pictures lock clean
+.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay faults soak simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -58,8 +61,17 @@ check: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/python -m milepost_schemas --check schemas/published
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-browser; \
-	  else echo "There is no Node here: $(BROWSER) is not checked."; fi
+	$(RUN)/python -m milepost_api.publish --check schemas/published
+	$(RUN)/python -m milepost_schemas.compatibility schemas/released schemas/published
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-asyncapi check-browser; \
+	  else echo "There is no Node here: $(BROWSER) and asyncapi.yaml are not checked."; fi
+
+$(VALIDATOR_READY): $(VALIDATOR)/package-lock.json
+	cd $(VALIDATOR) && npm ci --silent
+	@touch $@
+
+check-asyncapi: $(VALIDATOR_READY)
+	cd $(VALIDATOR) && node asyncapi.mjs ../published/asyncapi.yaml
 
 $(BROWSER_READY): $(BROWSER)/package-lock.json
 	cd $(BROWSER) && npm ci --silent
@@ -105,6 +117,11 @@ compose-down:
 
 schemas: $(READY)
 	$(RUN)/python -m milepost_schemas schemas/published
+	$(RUN)/python -m milepost_api.publish schemas/published
+
+release-schemas: schemas
+	rm -rf schemas/released
+	cp -R schemas/published schemas/released
 
 pictures: $(READY)
 	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \

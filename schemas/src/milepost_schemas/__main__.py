@@ -1,10 +1,16 @@
-"""Write the JSON Schemas, or check that they are current: `python -m milepost_schemas [--check] FOLDER`."""
+"""Write the JSON Schemas and asyncapi.yaml, or with --check see whether they are current.
+
+    python -m milepost_schemas [--check] FOLDER
+
+For whoever changes a contract: it needs PyYAML, which the package itself does without.
+"""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import TypeAdapter
 
 from milepost_schemas import (
@@ -22,6 +28,7 @@ from milepost_schemas import (
     TypeInfo,
     WorkerInfo,
 )
+from milepost_schemas.asyncapi import describe
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
@@ -54,15 +61,16 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "server-frame": SERVER_FRAME,
 }
 
-_ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "key-request", "client-frame"}
+ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "key-request", "client-frame"}
 """What is sent to us."""
+ASYNCAPI = "asyncapi.yaml"
 
 
 def published() -> dict[str, str]:
-    """Return file name → text of every published schema."""
-    texts = {}
+    """Return file name → text of everything that is published of this package."""
+    texts = {ASYNCAPI: yaml.safe_dump(describe(), sort_keys=False, allow_unicode=True, width=120)}
     for name, adapter in MODELS.items():
-        mode: Any = "validation" if name in _ASKED else "serialization"
+        mode: Any = "validation" if name in ASKED else "serialization"
         schema = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": f"https://milepost.dev/schemas/{name}.v1.json",
@@ -75,17 +83,17 @@ def published() -> dict[str, str]:
 def stale(folder: Path) -> list[str]:
     """Return names of files in `folder` that are missing, differ from the models, or belong to none of them."""
     texts = published()
-    found = {path.name: path.read_text() for path in folder.glob("*.json")}
-    return sorted(name for name in texts | found if texts.get(name) != found.get(name) and name.endswith(".v1.json"))
+    found = {path.name: path.read_text() for path in (*folder.glob("*.v1.json"), *folder.glob("*.yaml"))}
+    return sorted(name for name in texts | found if texts.get(name) != found.get(name))
 
 
 def main() -> None:
-    """Write every schema into the folder named, or with --check say which differ and exit with 1."""
+    """Write everything into the folder named, or with --check say which differ and exit with 1."""
     check = "--check" in sys.argv
     folder = Path(next((word for word in sys.argv[1:] if word != "--check"), "schemas/published"))
     if check:
         if names := stale(folder):
-            sys.exit(f"These schemas are not those of the models: {', '.join(names)}. Run `make schemas`.")
+            sys.exit(f"These are not what the models say: {', '.join(names)}. Run `make schemas`.")
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in published().items():

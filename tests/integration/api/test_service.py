@@ -288,3 +288,10 @@ async def test_a_port_in_use_is_one_clear_message(settings: Settings) -> None:
     assert len(lines) == 1
     assert str(port) in lines[0]
     assert "MILEPOST_API_PORT" in lines[0]
+
+
+PUBLISHED = json.loads(Path("schemas/published/openapi.json").read_text())
+
+
+async def test_the_openapi_document_served_is_the_published_one(api: Api) -> None:
+    assert (await api.get("/v1/openapi.json")).json == PUBLISHED

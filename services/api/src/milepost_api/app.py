@@ -97,6 +97,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         openapi_url=None,
         redirect_slashes=False,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        # Clients that are generated from the description call their functions so: a handler's name says what it does.
+        generate_unique_id_function=lambda route: route.name,
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -126,6 +126,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks/batch",
         submit_batch,
         methods=["POST"],
+        name="submit_tasks",
         route_class_override=LargeJsonEndpoint,
         tags=["tasks"],
         summary="Submit up to 1,000 tasks",

@@ -55,6 +55,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks/{id}/cancel",
         cancel,
         methods=["POST"],
+        name="cancel_task",
         route_class_override=Endpoint,
         tags=["tasks"],
         summary="Cancel a task",

@@ -73,6 +73,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks/{id}/retry",
         retry,
         methods=["POST"],
+        name="retry_task",
         route_class_override=Endpoint,
         tags=["tasks"],
         summary="Retry a task that failed or was cancelled",

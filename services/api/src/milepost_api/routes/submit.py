@@ -52,6 +52,7 @@ def room(router: APIRouter) -> None:
         "/v1/tasks",
         submit,
         methods=["POST"],
+        name="submit_task",
         route_class_override=JsonEndpoint,
         tags=["tasks"],
         summary="Submit a task",

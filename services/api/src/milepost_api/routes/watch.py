@@ -89,6 +89,7 @@ def room(router: APIRouter) -> None:
         "/v1/watch-tokens",
         make_token,
         methods=["POST"],
+        name="make_watch_token",
         route_class_override=JsonEndpoint,
         tags=["watching"],
         summary="Make a watch token",
