@@ -195,3 +195,5 @@ class Filters:
     created_before: datetime | None = None
     after: UUID | None = None
     limit: int = 50
+    root_id: UUID | None = None
+    """That task, if it has no parent, and all below it."""

@@ -141,10 +141,13 @@ class Store:
         """Return rows, newest first."""
         f = filters
         labels = orjson.dumps(f.labels).decode() if f.labels else None
-        return await self._fetch(
-            "list", tenant, f.states, f.type, f.queue, labels, f.parent_id, f.created_from, f.created_before, f.after,
-            f.limit,
-        )  # fmt: skip
+        asked = (tenant, f.states, f.type, f.queue, labels, f.created_from, f.created_before, f.after, f.limit)
+        # Plans do not depend on what is asked (decision 4): each of these goes by an index of its own.
+        if f.parent_id is not None:
+            return await self._fetch("list_children", *asked, f.parent_id, f.root_id)
+        if f.root_id is not None:
+            return await self._fetch("list_tree", *asked, f.root_id)
+        return await self._fetch("list", *asked)
 
     async def cancel(self, tenant: str, task: UUID) -> CancelOutcome | None:
         """End a task that nobody runs, ask a running one to stop, leave a finished one; None: no such task."""

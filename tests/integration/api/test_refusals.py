@@ -15,6 +15,7 @@ KEYED = [
     ("GET", "/v1/tasks"),
     ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
     ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/result"),
+    ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/children"),
     ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/cancel"),
     ("GET", "/v1/types"),
     ("GET", "/v1/workers"),

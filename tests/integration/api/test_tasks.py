@@ -102,6 +102,77 @@ async def test_filters_choose_tasks(api: Api, store: Store) -> None:
         assert await _ids(api, f"label=test=filters&{query}") == [task["id"] for task in tasks], query
 
 
+async def test_a_tree_is_listed_by_its_root_and_children_by_their_parent(api: Api) -> None:
+    async def submitted(**options: str) -> str:
+        return str((await api.submit("demo.free", {}, **options)).json["id"])
+
+    root, stranger = await submitted(), await submitted()
+    one = await submitted(parent_id=root, queue="slow")
+    below = await submitted(parent_id=one)
+    two = await submitted(parent_id=root)
+
+    async def ids(path: str) -> list[str]:
+        return [item["id"] for item in (await api.get(f"/v1/tasks{path}")).json["items"]]
+
+    assert await ids(f"?root={root}") == [two, below, one, root]
+    assert await ids(f"?root={root}&queue=slow&state=queued") == [one]
+    assert await ids(f"?root={root}&parent={one}") == [below]
+    assert await ids(f"?root={stranger}&parent={one}") == []
+    assert await ids(f"?root={one}") == [], "it has a parent"
+    assert await ids(f"/{root}/children") == [two, one]
+    assert await ids(f"/{root}/children?queue=slow") == [one]
+    assert await ids(f"/{stranger}/children") == []
+    first = (await api.get(f"/v1/tasks?root={root}&limit=3")).json
+    assert await ids(f"?root={root}&limit=3&cursor={first['next']}") == [root]
+    first = (await api.get(f"/v1/tasks/{root}/children?limit=1")).json
+    assert await ids(f"/{root}/children?limit=1&cursor={first['next']}") == [one]
+    for query in (f"parent={one}", f"root={root}"):
+        assert (await api.get(f"/v1/tasks/{root}/children?{query}")).status == 422
+
+
+async def test_trees_of_another_tenant_are_in_no_list(api: Api, foreign: str) -> None:
+    assert (await api.get(f"/v1/tasks?root={foreign}")).json["items"] == []
+    assert (await api.get(f"/v1/tasks?parent={foreign}")).json["items"] == []
+    assert (await api.get(f"/v1/tasks/{foreign}/children")).status == 404
+
+
+POLLED = [
+    "/v1/tasks", "/v1/tasks/{id}", "/v1/tasks/{id}/result", "/v1/tasks/{id}/children", "/v1/tasks/{id}/attempts",
+    "/v1/dead-letters", "/v1/dead-letters/groups/0123456789abcdef", "/v1/types", "/v1/workers",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", POLLED)
+async def test_who_asks_again_with_an_etag_is_told_only_what_is_new(api: Api, store: Store, path: str) -> None:
+    task = (await api.submit("demo.free", {})).json["id"]
+    await run(store, task, TaskState.SUCCEEDED, result="1")
+    path = path.format(id=task)
+    etag = (await api.get(path)).headers["ETag"]
+    again = await api.get(path, headers={"If-None-Match": etag})
+    assert (again.status, again.content, again.headers["ETag"]) == (304, b"", etag)
+    assert again.headers["Cache-Control"] == "private, no-cache"
+    assert (await api.get(path, headers={"If-None-Match": '"another"'})).status == 200
+
+
+async def test_a_list_has_another_etag_once_something_in_it_changed(api: Api) -> None:
+    root = (await api.submit("demo.free", {})).json["id"]
+    path = f"/v1/tasks/{root}/children"
+    etag = (await api.get(path)).headers["ETag"]
+    await api.submit("demo.free", {}, parent_id=root)
+    assert (await api.get(path, headers={"If-None-Match": etag})).status == 200
+
+
+async def test_every_get_that_may_be_polled_says_so(api: Api) -> None:
+    said = {
+        path
+        for path, operations in api.document["paths"].items()
+        if "304" in operations.get("get", {}).get("responses", {})
+    }
+    lists = {path for path, operations in api.document["paths"].items() if "get" in operations}
+    health = {"/v1/livez", "/v1/readyz"}
+    assert lists - said - health == {"/v1/keys"}, "who looks at keys looks once"
+
+
 async def test_a_list_does_not_carry_results(api: Api, store: Store) -> None:
     task = (await api.submit(labels={"test": "no results"})).json
     await run(store, task["id"], TaskState.SUCCEEDED, result="1")

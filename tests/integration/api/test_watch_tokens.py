@@ -20,6 +20,7 @@ FOR_WATCHERS = {
     "/v1/tickets",
     "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6",
     "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/result",
+    "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/children",
 }
 ACCEPTED, TOKEN = published("accepted-task"), published("watch-token")
 
@@ -187,8 +188,17 @@ async def test_lists_are_narrowed_to_what_a_token_covers(api: Api) -> None:
     assert await ids("", some) == [one]
     assert await ids("?type=demo.count", some) == 403
     assert await ids("", await _token(api, feed="tasks", filter={"parent": one})) == []
-    assert await ids("", await _token(api, feed="tasks", filter={"root": one})) == 403
+    assert await ids("", await _token(api, feed="tasks", filter={"root": one})) == [one]
+    assert await ids(f"?root={two}", await _token(api, feed="tasks", filter={"root": one})) == 403
     assert await ids("", await _token(api, task=one)) == 403
+    below = await _submitted(api, parent_id=one)
+    token = await _token(api, task=one)
+    assert await ids(f"?root={one}", token) == [below, one]
+    assert await ids(f"?parent={one}&type=demo.free", token) == [below]
+    assert await ids(f"?root={two}", token) == 403
+    assert await ids(f"/{one}/children", token) == [below]
+    assert await ids(f"/{two}/children", token) == 403
+    assert await ids(f"/{one}/children", label) == [], "it has not the label that is covered"
     first = await api.get("/v1/tasks?limit=1", key=label)
     cursor = first.json["next"]
     assert await ids(f"?limit=1&cursor={cursor}", label) == [one]

@@ -343,3 +343,21 @@ async def test_plans_made_on_empty_tables_still_look_tasks_up_by_their_id(pool: 
             assert not {"tasks_queued", "tasks_running"} & set(plan.replace(" on ", " ").split()), plan
             assert "Index Cond: ((task_id = " in plan or "(id = " in plan, plan
             await connection.execute(f"deallocate plan_of_{name}")
+
+
+async def test_trees_and_children_are_listed_by_indexes_of_their_own(pool: Pool) -> None:
+    asked = f"'default', array['queued'], null, null, null, null, null, '{WORKER}', 50"
+    wanted = {
+        "list": (asked, "tasks_by_tenant"),
+        "list_children": (f"{asked}, '{WORKER}', null", "tasks_by_parent_in_order"),
+        "list_tree": (f"{asked}, '{WORKER}'", "tasks_by_root"),
+    }
+    async with pool.acquire() as connection:
+        for name, (arguments, index) in wanted.items():
+            await connection.execute(f"prepare plan_of_{name} as {sql(name)}")
+            rows = [row[0] for row in await connection.fetch(f"explain execute plan_of_{name}({arguments})")]
+            plan = "\n".join(rows)
+            # In order, so that what comes after the page is not read; what is before it is passed over in the index.
+            assert f"Index Scan Backward using {index} " in plan, plan
+            assert all("id < COALESCE" in row for row in rows if "Index Cond" in row), plan
+            await connection.execute(f"deallocate plan_of_{name}")

@@ -78,8 +78,10 @@ def _parameters(operation: Document) -> dict[tuple[str, str], Document]:
 def _answer_breaks(old: tuple[Document, Document], new: tuple[Document, Document], where: str) -> Iterator[str]:
     (old_document, before), (new_document, after) = old, new
     had, has = before["responses"], after["responses"]
-    # Another refusal is one of a class that every client knows; another success is not.
-    yield from (f"{where} {status}: is new" for status in sorted(has.keys() - had.keys()) if status < "400")
+    # Another refusal is one of a class that every client knows, and 304 comes to those who ask for it. Another success
+    # surprises.
+    added = sorted(has.keys() - had.keys() - {"304"})
+    yield from (f"{where} {status}: is new" for status in added if status < "400")
     for status in sorted(had.keys() & has.keys()):
         headers = had[status].get("headers", {}).keys() - has[status].get("headers", {}).keys()
         yield from (f"{where} {status}: header {name} is gone" for name in sorted(headers))

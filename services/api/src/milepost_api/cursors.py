@@ -57,5 +57,8 @@ class Cursors:
         else:
             labels = dict(sorted(filters.labels.items()))
             shape = astuple(replace(filters, labels=labels, states=sorted(filters.states or []), after=None, limit=0))
+            if filters.root_id is None:
+                # Cursors of before there was this filter stay good.
+                shape = shape[:-1]
         message = hashlib.sha256(repr((tenant, shape)).encode()).digest() + last
         return hmac.digest(self._key, message, "sha256")[:_MAC]

@@ -95,6 +95,7 @@ _READERS: Final[Readers] = {
     "queue": ("queue", read_name),
     "label": ("labels", _labels),
     "parent": ("parent_id", _uuid),
+    "root": ("root_id", _uuid),
     "created_from": ("created_from", _instant),
     "created_before": ("created_before", _instant),
     "limit": ("limit", read_limit),
@@ -133,8 +134,14 @@ def read_query(query: bytes, readers: Readers, many: AbstractSet[str] = frozense
     return members
 
 
-def read_filters(query: bytes) -> tuple[Filters, str | None]:
-    """Return the filters and the cursor of a query string. Raises Refusal, for unknown parameters too."""
-    members = read_query(query, _READERS, _MANY)
+_BELOW: Final[Readers] = {name: reader for name, reader in _READERS.items() if name not in {"parent", "root"}}
+
+
+def read_filters(query: bytes, *, below: bool = False) -> tuple[Filters, str | None]:
+    """Return the filters and the cursor of a query string. Raises Refusal, for unknown parameters too.
+
+    `below`: of a list of one task's children, so that nothing else says below which.
+    """
+    members = read_query(query, _BELOW if below else _READERS, _MANY)
     cursor = members.pop("cursor", None)
     return Filters(**members), cursor

@@ -53,8 +53,12 @@ def answer(model: type[BaseModel] | None, description: str, *headers: str) -> Js
     schema = {} if model is None else ref(model)
     described: JsonObject = {"description": description, "content": {"application/json": {"schema": schema}}}
     if headers:
-        described["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+        described["headers"] = _header(*headers)
     return described
+
+
+def _header(*names: str) -> JsonObject:
+    return {name: {"schema": {"type": "string"}} for name in names}
 
 
 def problems(*kinds: ProblemType) -> dict[int | str, JsonObject]:
@@ -86,7 +90,16 @@ def ref(model: type[BaseModel]) -> JsonObject:
     return {"$ref": _TEMPLATE.format(model=model.__name__)}
 
 
+def polled(model: type[BaseModel] | None, description: str) -> dict[int | str, JsonObject]:
+    """Describe what a route answers that gives an ETag: callers that have it already are told so, and no more."""
+    return {
+        200: answer(model, description, "ETag"),
+        304: {"description": "Nothing changed since the ETag in If-None-Match.", "headers": _header("ETag")},
+    }
+
+
 TASK_ID: Final = parameter("id", "path", "The task.", type="string", format="uuid")
+IF_NONE_MATCH: Final = parameter("If-None-Match", "header", "ETags of before.")
 
 
 def needs(scope: Scope) -> JsonObject:

@@ -52,7 +52,7 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def conditional(body: bytes, if_none_match: str | None) -> Reply:
-    """Return 200 with the task, or 304 if the caller has it."""
+    """Return 200 with JSON, or 304 if the caller has it."""
     etag = etag_of(body)
     tag = (b"etag", etag.encode())
     if matches(if_none_match, etag):

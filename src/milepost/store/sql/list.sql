@@ -1,3 +1,4 @@
+-- Tasks of a tenant. The largest id stands for none to come after: so what was read before is passed over in the index.
 select t.*
 from milepost.tasks as t
 where t.tenant = $1
@@ -5,9 +6,8 @@ where t.tenant = $1
     and ($3::text is null or t.type = $3)
     and ($4::text is null or t.queue = $4)
     and ($5::jsonb is null or t.labels @> $5)
-    and ($6::uuid is null or t.parent_id = $6)
-    and ($7::timestamptz is null or t.created_at >= $7)
-    and ($8::timestamptz is null or t.created_at < $8)
-    and ($9::uuid is null or t.id < $9)
+    and ($6::timestamptz is null or t.created_at >= $6)
+    and ($7::timestamptz is null or t.created_at < $7)
+    and t.id < coalesce($8::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 order by t.id desc
-limit $10
+limit $9

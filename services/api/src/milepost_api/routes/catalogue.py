@@ -8,24 +8,26 @@ from pydantic import BaseModel
 
 from milepost_api.contracts import TypeList, WorkerList
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import answer, needs, problems
-from milepost_api.reply import Reply, json_reply
+from milepost_api.openapi import IF_NONE_MATCH, needs, polled, problems
+from milepost_api.reply import Reply
+from milepost_api.shown import conditional
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 
 
 async def list_types(call: Call) -> Reply:
     """Show every type a worker has ever announced."""
-    return _reply(await call.services.store.types())
+    return _reply(call, await call.services.store.types())
 
 
 async def list_workers(call: Call) -> Reply:
     """Show live workers."""
-    return _reply(await call.services.store.workers())
+    return _reply(call, await call.services.store.workers())
 
 
-def _reply(items: Sequence[BaseModel]) -> Reply:
-    return json_reply(orjson.dumps({"items": [orjson.Fragment(item.model_dump_json()) for item in items]}))
+def _reply(call: Call, items: Sequence[BaseModel]) -> Reply:
+    body = orjson.dumps({"items": [orjson.Fragment(item.model_dump_json()) for item in items]})
+    return conditional(body, call.header(b"if-none-match"))
 
 
 def room(router: APIRouter) -> None:
@@ -38,10 +40,10 @@ def room(router: APIRouter) -> None:
         tags=["catalogue"],
         summary="List task types",
         responses={
-            200: answer(TypeList, "With the JSON Schemas of payload and result, and how many live workers run it."),
+            **polled(TypeList, "With the JSON Schemas of payload and result, and how many live workers run it."),
             **problems(ProblemType.UNAUTHENTICATED),
         },
-        openapi_extra=needs(Scope.READ),
+        openapi_extra={**needs(Scope.READ), "parameters": [IF_NONE_MATCH]},
     )
     router.add_api_route(
         "/v1/workers",
@@ -50,6 +52,6 @@ def room(router: APIRouter) -> None:
         route_class_override=Endpoint,
         tags=["catalogue"],
         summary="List live workers",
-        responses={200: answer(WorkerList, "Oldest first."), **problems(ProblemType.UNAUTHENTICATED)},
-        openapi_extra=needs(Scope.READ),
+        responses={**polled(WorkerList, "Oldest first."), **problems(ProblemType.UNAUTHENTICATED)},
+        openapi_extra={**needs(Scope.READ), "parameters": [IF_NONE_MATCH]},
     )

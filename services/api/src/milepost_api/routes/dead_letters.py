@@ -11,13 +11,13 @@ from milepost.store.deadletters import COUNTED
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_name, read_query
-from milepost_api.openapi import answer, body, needs, parameter, problems
+from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, polled, problems
 from milepost_api.problems import Refusal
 from milepost_api.replaying import read_request, replay_records, replay_tasks
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.retry import attempts_of
 from milepost_api.routes.tasks import task_id
-from milepost_api.shown import row_bytes
+from milepost_api.shown import conditional, row_bytes
 from milepost_api.strict_json import parse
 from milepost_schemas import DeadLetterDetail, DeadLetterGroups, DeadLetterPage, Replayed, ReplayRequest
 from milepost_schemas.key import Scope
@@ -60,7 +60,7 @@ async def list_groups(call: Call) -> Reply:
     following = None
     if len(items) > limit:
         following = cursors.sign(call.tenant, shape, _mark(page[-1]["kind"], page[-1]["fingerprint"]))
-    return _json({"items": page, "next": following})
+    return _json(call, {"items": page, "next": following})
 
 
 async def list_members(call: Call) -> Reply:
@@ -78,7 +78,7 @@ async def list_members(call: Call) -> Reply:
     show = _task_letter if kind == "task" else _record_letter
     page = rows[:limit]
     following = cursors.sign(call.tenant, shape, page[-1]["id"]) if len(rows) > limit else None
-    return _json({"items": [show(row) for row in page], "next": following})
+    return _json(call, {"items": [show(row) for row in page], "next": following})
 
 
 async def show(call: Call) -> Reply:
@@ -88,12 +88,12 @@ async def show(call: Call) -> Reply:
     row = await services.dead_letters.failed_task(call.tenant, id_)
     if row is not None:
         task = orjson.Fragment(row_bytes(row, services.settings))
-        return _json({**_task_letter(row), "task": task, "attempts": await attempts_of(call, id_)})
+        return _json(call, {**_task_letter(row), "task": task, "attempts": await attempts_of(call, id_)})
     record = await services.dead_letters.record(call.tenant, id_, operator=call.principal.oversees)
     if record is None:
         detail = "You have no dead letter with this id. A task that was retried is none any more: look at the task."
         raise Refusal(ProblemType.NOT_FOUND, detail)
-    return _json({**_record_letter(record), "record": _content(record)})
+    return _json(call, {**_record_letter(record), "record": _content(record)})
 
 
 async def replay(call: Call) -> Reply:
@@ -121,8 +121,8 @@ def _place(mark: UUID) -> tuple[str, str]:
     return _KINDS[mark.bytes[0]], mark.bytes[8:].hex()
 
 
-def _json(document: dict[str, Any]) -> Reply:
-    return json_reply(orjson.dumps(document, option=JSON_OPTIONS))
+def _json(call: Call, document: dict[str, Any]) -> Reply:
+    return conditional(orjson.dumps(document, option=JSON_OPTIONS), call.header(b"if-none-match"))
 
 
 def _task_group(row: Any) -> dict[str, Any]:
@@ -199,12 +199,18 @@ def room(router: APIRouter) -> None:
         tags=["dead letters"],
         summary="List groups of dead letters",
         responses={
-            200: answer(DeadLetterGroups, f"By fingerprint; counted up to {COUNTED:,}."),
+            **polled(DeadLetterGroups, f"By fingerprint; counted up to {COUNTED:,}."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
         openapi_extra={
             **needs(Scope.READ),
-            "parameters": [_KIND, parameter("type", "query", "Only this type of task, or topic."), _LIMIT, _CURSOR],
+            "parameters": [
+                _KIND,
+                parameter("type", "query", "Only this type of task, or topic."),
+                _LIMIT,
+                _CURSOR,
+                IF_NONE_MATCH,
+            ],
         },
     )
     router.add_api_route(
@@ -216,14 +222,12 @@ def room(router: APIRouter) -> None:
         tags=["dead letters"],
         summary="List a group's dead letters",
         responses={
-            200: answer(
-                DeadLetterPage, "The newest first; an empty list for a group that is not (or no longer) there."
-            ),
+            **polled(DeadLetterPage, "The newest first; an empty list for a group that is not (or no longer) there."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
         openapi_extra={
             **needs(Scope.READ),
-            "parameters": [parameter("fingerprint", "path", "The group."), _KIND, _LIMIT, _CURSOR],
+            "parameters": [parameter("fingerprint", "path", "The group."), _KIND, _LIMIT, _CURSOR, IF_NONE_MATCH],
         },
     )
     router.add_api_route(
@@ -256,11 +260,14 @@ def room(router: APIRouter) -> None:
         tags=["dead letters"],
         summary="Get a dead letter",
         responses={
-            200: answer(DeadLetterDetail, "With attempts, or with the record's content."),
+            **polled(DeadLetterDetail, "With attempts, or with the record's content."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
         openapi_extra={
             **needs(Scope.READ),
-            "parameters": [parameter("id", "path", "Of a failed task or of a record.", type="string", format="uuid")],
+            "parameters": [
+                parameter("id", "path", "Of a failed task or of a record.", type="string", format="uuid"),
+                IF_NONE_MATCH,
+            ],
         },
     )

@@ -9,11 +9,11 @@ from fastapi import APIRouter
 
 from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import TASK_ID, answer, needs, problems
+from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, needs, polled, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
-from milepost_api.shown import accepted, row_bytes, with_token
+from milepost_api.shown import accepted, conditional, row_bytes, with_token
 from milepost_schemas import AttemptList, Task, TaskState
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
@@ -56,7 +56,7 @@ async def list_attempts(call: Call) -> Reply:
     items = await attempts_of(call, task)
     if not items and await call.services.store.get(call.tenant, task) is None:
         raise missing()
-    return json_reply(orjson.dumps({"items": items}, option=JSON_OPTIONS))
+    return conditional(orjson.dumps({"items": items}, option=JSON_OPTIONS), call.header(b"if-none-match"))
 
 
 async def attempts_of(call: Call, task: UUID) -> list[dict[str, Any]]:
@@ -93,8 +93,8 @@ def room(router: APIRouter) -> None:
         tags=["tasks"],
         summary="List a task's attempts",
         responses={
-            200: answer(AttemptList, f"The newest first, {ATTEMPTS} at most."),
+            **polled(AttemptList, f"The newest first, {ATTEMPTS} at most."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
-        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID, IF_NONE_MATCH]},
     )

@@ -1,4 +1,4 @@
-"""GET /v1/tasks, GET /v1/tasks/{id} and its result."""
+"""GET /v1/tasks, GET /v1/tasks/{id}, its result and its children."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -12,9 +12,9 @@ from milepost.domain.grant import Grant
 from milepost.store import Filters
 from milepost_api.endpoint import Call, WatchEndpoint
 from milepost_api.filters import LIMIT, read_filters
-from milepost_api.openapi import TASK_ID, answer, needs, parameter, problems
+from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, needs, parameter, polled, problems
 from milepost_api.problems import Refusal
-from milepost_api.reply import Reply, json_reply
+from milepost_api.reply import Reply
 from milepost_api.shown import conditional, row_bytes
 from milepost_schemas import Task, TaskPage, TaskState
 from milepost_schemas.key import Scope
@@ -25,9 +25,21 @@ _ID_LENGTH: Final = 36
 
 async def list_tasks(call: Call) -> Reply:
     """Show a page of tasks, newest first, without their results."""
-    services = call.services
     filters, cursor = read_filters(call.scope["query_string"])
-    filters = narrowed(call.principal.grant, filters)
+    return await _page(call, narrowed(call.principal.grant, filters), cursor)
+
+
+async def list_children(call: Call) -> Reply:
+    """Show a page of a task's children, newest first, without their results."""
+    filters, cursor = read_filters(call.scope["query_string"], below=True)
+    row = await find(call)
+    filters = replace(filters, parent_id=row["id"])
+    grant = call.principal.grant
+    return await _page(call, filters if grant.descendants else narrowed(grant, filters), cursor)
+
+
+async def _page(call: Call, filters: Filters, cursor: str | None) -> Reply:
+    services = call.services
     after = None if cursor is None else services.cursors.read(call.tenant, filters, cursor)
     # One more than asked for tells whether there is another page.
     rows = await services.store.find(call.tenant, replace(filters, after=after, limit=filters.limit + 1))
@@ -35,7 +47,7 @@ async def list_tasks(call: Call) -> Reply:
     following = services.cursors.sign(call.tenant, filters, page[-1]["id"]) if len(rows) > len(page) else None
     settings = services.settings
     items = [orjson.Fragment(row_bytes(row, settings, with_result=False)) for row in page]
-    return json_reply(orjson.dumps({"items": items, "next": following}))
+    return conditional(orjson.dumps({"items": items, "next": following}), call.header(b"if-none-match"))
 
 
 async def get_task(call: Call) -> Reply:
@@ -50,7 +62,7 @@ async def get_result(call: Call) -> Reply:
     row = await find(call)
     state = TaskState(row["state"])
     if state == TaskState.SUCCEEDED:
-        return json_reply((row["result"] or "null").encode())
+        return conditional((row["result"] or "null").encode(), call.header(b"if-none-match"))
     if not state.terminal:
         detail = f"The task is {state}; it has no result yet. Ask again, or watch links.stream."
         raise Refusal(ProblemType.STATE, detail, headers=((b"retry-after", b"1"),))
@@ -103,13 +115,15 @@ async def covers(call: Call, task: UUID, row: Any) -> bool:
 
 def narrowed(grant: Grant, filters: Filters) -> Filters:
     """Return the filters of a list with what the grant leaves out. Raises Refusal if it leaves nothing."""
-    parent = None if filters.parent_id is None else str(filters.parent_id)
-    asked = Filter(filters.type, filters.queue, tuple(sorted(filters.labels.items())), parent)
-    only = grant.narrowed(asked)
-    if only is None or only.root is not None:
+    if grant.task is not None and grant.task in {filters.parent_id, filters.root_id}:
+        return filters  # all of it is below the task that the token is for, or is that task
+    parent, root = (None if task is None else str(task) for task in (filters.parent_id, filters.root_id))
+    only = grant.narrowed(Filter(filters.type, filters.queue, tuple(sorted(filters.labels.items())), parent, root))
+    if only is None:
         raise Refusal(ProblemType.FORBIDDEN, "Your watch token does not cover this list.")
-    above = None if only.parent is None else UUID(only.parent)
-    return replace(filters, type=only.type, queue=only.queue, labels=dict(only.labels), parent_id=above)
+    parent_id, root_id = (None if task is None else UUID(task) for task in (only.parent, only.root))
+    labels = dict(only.labels)
+    return replace(filters, type=only.type, queue=only.queue, labels=labels, parent_id=parent_id, root_id=root_id)
 
 
 def _text(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -127,11 +141,13 @@ _FILTERS: Final = [
     _text("queue", "Only this queue."),
     _text("label", "`NAME=VALUE`; repeat it for tasks that have all.", type="array", items={"type": "string"}),
     _text("parent", "Only children of this task.", type="string", format="uuid"),
+    _text("root", "Only this task, if it has no parent, and all below it.", type="string", format="uuid"),
     _text("created_from", "Made at this instant or later.", type="string", format="date-time"),
     _text("created_before", "Made before this instant.", type="string", format="date-time"),
     _text("limit", "Tasks on a page.", type="integer", minimum=1, maximum=LIMIT, default=50),
     _text("cursor", "`next` of the page before, with the same filters."),
 ]
+_FILTERS_BELOW: Final = [each for each in _FILTERS if each["name"] not in {"parent", "root"}]
 
 
 def room(router: APIRouter) -> None:
@@ -144,10 +160,23 @@ def room(router: APIRouter) -> None:
         tags=["tasks"],
         summary="List tasks",
         responses={
-            200: answer(TaskPage, "Newest first."),
+            **polled(TaskPage, "Newest first."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.INVALID),
         },
-        openapi_extra={**needs(Scope.READ), "parameters": _FILTERS},
+        openapi_extra={**needs(Scope.READ), "parameters": [*_FILTERS, IF_NONE_MATCH]},
+    )
+    router.add_api_route(
+        "/v1/tasks/{id}/children",
+        list_children,
+        methods=["GET"],
+        route_class_override=WatchEndpoint,
+        tags=["tasks"],
+        summary="List a task's children",
+        responses={
+            **polled(TaskPage, "Newest first."),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.INVALID),
+        },
+        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID, *_FILTERS_BELOW, IF_NONE_MATCH]},
     )
     router.add_api_route(
         "/v1/tasks/{id}",
@@ -157,13 +186,12 @@ def room(router: APIRouter) -> None:
         tags=["tasks"],
         summary="Get a task",
         responses={
-            200: answer(Task, "The task as it is now.", "ETag"),
-            304: {"description": "Nothing changed since the ETag in If-None-Match."},
+            **polled(Task, "The task as it is now."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
         },
         openapi_extra={
             **needs(Scope.READ),
-            "parameters": [TASK_ID, parameter("If-None-Match", "header", "An ETag from before.")],
+            "parameters": [TASK_ID, IF_NONE_MATCH],
         },
     )
     router.add_api_route(
@@ -174,8 +202,8 @@ def room(router: APIRouter) -> None:
         tags=["tasks"],
         summary="Get a task's result",
         responses={
-            200: answer(None, "The result."),
+            **polled(None, "The result."),
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
         },
-        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID]},
+        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID, IF_NONE_MATCH]},
     )
