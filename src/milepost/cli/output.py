@@ -56,13 +56,13 @@ def task_lines(task: Task) -> Iterable[str]:
         if value is not None:
             yield f"{name:<9} {printable(str(value))}"
     if task.result is not None:
-        yield "result    " + orjson.dumps(task.result).decode()
+        yield "result    " + printable(orjson.dumps(task.result).decode())
 
 
 def progress_text(progress: Progress) -> str:
     """Return progress in words: `3/10 files, 30 %, 2.5 files/s, 3 s left, message`."""
     parts = [count_text(progress)]
-    unit = f" {progress.unit}" if progress.unit else ""
+    unit = unit_text(progress)
     if progress.total:
         parts.append(f"{min(1.0, progress.done / progress.total):.0%}")
     if progress.rate and (progress.total is None or progress.done < progress.total):
@@ -77,7 +77,12 @@ def progress_text(progress: Progress) -> str:
 def count_text(progress: Progress) -> str:
     """Return how far it is: `3/10 files`."""
     total = "" if progress.total is None else f"/{number(progress.total)}"
-    return f"{number(progress.done)}{total}" + (f" {progress.unit}" if progress.unit else "")
+    return f"{number(progress.done)}{total}{unit_text(progress)}"
+
+
+def unit_text(progress: Progress) -> str:
+    """Return what is counted, to be put after a number; empty if nobody said."""
+    return f" {printable(progress.unit)}" if progress.unit else ""
 
 
 def number(value: float) -> str:

@@ -1,20 +1,33 @@
 """The small HTTP side: is this process alive, and can it serve."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from milepost.errors import SettingsError
 from milepost.runtime.standing import Dependency, Standings
 
 IDLE_S: Final = 30.0
 """A connection that has asked for nothing, or not to the end, is closed after this."""
+LINGER_S: Final = 5.0
+"""After an answer the rest of its request has so long to come."""
+STUCK_S: Final = 60.0
+"""A client that takes nothing of what is sent to it for so long is given up."""
 BACKLOG: Final = 4096
 """Connections the kernel holds until they are accepted: all clients of a notifier that died come at once."""
+
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 
 
 class Health:
@@ -52,16 +65,41 @@ def application(health: Health) -> web.Application:
     return app
 
 
+def _quiet() -> logging.Logger:
+    """Return the library's logger without what anybody who knocks at the port can make it say, with a traceback."""
+    logger = logging.getLogger("milepost.http")
+    if not logger.filters:
+        logger.addFilter(lambda record: not isinstance((record.exc_info or (None,) * 3)[1], HttpProcessingError))
+    return logger
+
+
+async def _seal(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Say of no answer what wrote it, and of each that it is what it says; wait for no reader without end."""
+    response.headers.pop(hdrs.SERVER, None)
+    response.headers.update(_HEADERS)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and request.transport is not None:
+        line: Any = request.transport.get_extra_info("socket")
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STUCK_S * 1000))
+
+
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, *, shared: bool = False) -> AsyncIterator[int]:
     """Serve inside the block; give the port bound.
 
     `shared`: other processes listen on the same port, and the system deals connections out.
 
-    Handlers end when their clients are gone, and so do connections that take too long to say what they want.
+    Handlers end when their clients are gone, and so do connections that take too long: to say what they want, to send
+    what nobody reads, to take what they asked for.
     """
+    app.on_response_prepare.append(_seal)
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True, keepalive_timeout=IDLE_S
+        app,
+        access_log=None,
+        shutdown_timeout=1.0,
+        handler_cancellation=True,
+        keepalive_timeout=IDLE_S,
+        lingering_time=LINGER_S,
+        logger=_quiet(),
     )
     await runner.setup()
     try:

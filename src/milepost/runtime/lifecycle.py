@@ -1,6 +1,7 @@
 """How a process starts, keeps its loops alive and stops."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import random
@@ -42,6 +43,7 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, shutdown.ask)
+        _allow_files()
         # Requests and events make objects that live for milliseconds and hang in no cycle; what was loaded stays.
         gc.freeze()
         gc.set_threshold(200_000, 20, 50)
@@ -67,6 +69,18 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
     finally:
         alarm.cancel()
     return 0
+
+
+def _allow_files() -> None:
+    """Take as many open files, and so connections, as the system allows; it gives 1,024 to who does not ask."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own below what it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _end_now() -> None:

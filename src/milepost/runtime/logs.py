@@ -35,6 +35,16 @@ def _name_work(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, A
     return event
 
 
+def _for_terminals(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Keep what others made us say on one line, and what could steer a terminal away from it; JSON escapes both."""
+    for name, value in event.items():
+        shown = value if isinstance(value, str) else str(value)
+        if not shown.isprintable():
+            kept = "\n" if name == "exception" else ""  # ours, apart from the message at its end
+            event[name] = "".join(c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in shown)
+    return event
+
+
 def set_up_logs(settings: Settings, service: str) -> None:
     """Send the logs of this process, ours and the libraries', to standard error in one format."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
@@ -51,8 +61,9 @@ def set_up_logs(settings: Settings, service: str) -> None:
         if as_json
         else structlog.dev.ConsoleRenderer(event_key="message", colors=sys.stderr.isatty())
     )
+    rendering = [structlog.processors.format_exc_info, *([] if as_json else [_for_terminals]), renderer]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
@@ -64,8 +75,7 @@ def set_up_logs(settings: Settings, service: str) -> None:
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
+                *rendering,
             ],
         )
     )

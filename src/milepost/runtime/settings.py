@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,6 +27,7 @@ def _split(value: object) -> object:
 Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list written with commas."""
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 SECRET_BYTES = 32
 """A secret that signs is at least as long as what HMAC-SHA256 makes of it."""
 
@@ -128,6 +130,17 @@ class Settings(BaseSettings):
     def _are_networks(cls, given: list[str]) -> list[str]:
         for network in given:
             ip_network(network, strict=False)
+        return given
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, given: list[str]) -> list[str]:
+        for origin in given:
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(
+                    f"{origin!r} is no origin. Write each as a browser sends it, in lower case and without a path: "
+                    "https://app.example or http://localhost:8080. There is no * and no null: each page is named"
+                )
         return given
 
     @field_validator("token_secret", "token_secrets_old")

@@ -219,3 +219,9 @@ def test_bars_count_down_and_tell_a_silence() -> None:
         view._progress.refresh()
         assert "no news for 20 s" in console.file.getvalue()
         assert "1 min 20 s left" in console.file.getvalue()
+
+
+def test_nothing_a_task_says_steers_the_terminal() -> None:
+    nasty = "files\x1b[2J\n\x9b31m"
+    said = progress_text(Progress(done=1, total=2, unit=nasty, message=nasty, rate=1.0))
+    assert said.isprintable()

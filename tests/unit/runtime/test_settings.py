@@ -44,3 +44,20 @@ def test_secrets_are_not_in_messages_or_representations(monkeypatch: pytest.Monk
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_TASKS", "a.b, c.d")
     assert Settings.load().tasks == ["a.b", "c.d"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*", "null", "https://*.example", "app.example", "https://app.example/", "https://App.example",
+        "https://app.example:", "https://u@app.example", "https://", "https://app.example\nx",
+    ],
+)  # fmt: skip
+def test_an_origin_that_no_browser_sends_or_every_page_has_is_refused(origin: str) -> None:
+    with pytest.raises(SettingsError, match="MILEPOST_ALLOWED_ORIGINS"):
+        Settings.load(_env_file=None, allowed_origins=[origin])
+
+
+def test_origins_are_as_browsers_send_them() -> None:
+    given = ["https://app.example", "http://localhost:8080", "http://[::1]:3000", "chrome-extension://abcdef"]
+    assert Settings.load(_env_file=None, allowed_origins=given).allowed_origins == given

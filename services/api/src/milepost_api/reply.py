@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = (b"content-type", b"application/json")
-_NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
+_NO_PAGE: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 REVALIDATE: Final = (b"cache-control", b"private, no-cache")
 """For what has an ETag: it may be kept, but not shown without asking."""
@@ -19,11 +19,13 @@ class Reply:
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, body: bytes = b"", headers: Headers = (), *, cache: bool = False) -> None:
-        """`headers` have lower-case names; `cache` says that they hold a Cache-Control of their own."""
+    def __init__(
+        self, status: int, body: bytes = b"", headers: Headers = (), *, cache: bool = False, page: bool = False
+    ) -> None:
+        """`headers` have lower-case names, and a Cache-Control with `cache`, a Content-Security-Policy with `page`."""
         self.status = status
         self.body = body
-        self.headers = [*headers, _NO_SNIFF]
+        self.headers = [*headers] if page else [*headers, _NO_PAGE]
         if not cache:
             self.headers.append(_NO_STORE)
         if status != 304:

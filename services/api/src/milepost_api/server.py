@@ -1,116 +1,27 @@
-"""uvicorn, as a part of this process: our signals, our logs, limits on what a connection may do before it asks."""
+"""uvicorn, as a part of this process: our signals, our logs, our connections, headers of every answer."""
 
 import asyncio
 import contextlib
 import socket
-from asyncio.events import TimerHandle
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from milepost.errors import SettingsError
 from milepost.runtime.lifecycle import Shutdown
 from milepost.runtime.settings import Settings
+from milepost_api.connection import connections, quiet
 
-HEADERS_S: Final = 10.0
-"""A connection has so long to say what it wants, from its first byte to the end of the headers."""
-HEADER_BYTES: Final = 64 * 1024
-HEADER_COUNT: Final = 100
 _KEEP_ALIVE_S: Final = 75
 _GRACE_S: Final = 10
-
-
-class _Together:
-    """A transport that sends what is written in one turn of the loop by one call to the kernel.
-
-    uvicorn writes head and body of a response separately: two system calls, two packets, and a client woken twice.
-    """
-
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Send it with whatever follows at once."""
-        if not self._parts:
-            self._loop.call_soon(self._send)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Send what waits, then close."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._parts:
-            parts, self._parts = self._parts, []
-            if not self._transport.is_closing():
-                self._transport.write(b"".join(parts))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 that does not wait for ever for headers, nor keeps them without end."""
-
-    _patience: TimerHandle | None = None
-    _size = 0
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin the wait for the first request."""
-        super().connection_made(cast("Any", _Together(transport, self.loop)))
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the wait."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        """Begin the wait for the rest of the headers."""
-        super().on_message_begin()
-        self._size = 0
-        if self._patience is None:
-            self._wait()
-
-    def on_url(self, url: bytes) -> None:
-        """Count."""
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count."""
-        super().on_header(name, value)
-        self._count(len(name) + len(value))
-
-    def on_headers_complete(self) -> None:
-        """Go on: from here the application's own limits hold."""
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def _count(self, more: int) -> None:
-        self._size += more
-        if self._size > HEADER_BYTES or len(self.headers) > HEADER_COUNT:
-            # httptools answers what a callback raises with a parser error, and uvicorn that with 400.
-            raise ValueError("the headers are too large")
-
-    def _wait(self) -> None:
-        self._patience = self.loop.call_later(HEADERS_S, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-
-    def _give_up(self) -> None:
-        self._patience = None
-        if not self.transport.is_closing():
-            self.transport.close()
+_HEADERS: Final = (
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+)
+"""Of every answer, refusals of the server itself included. Who may be a page's source is up to each answer."""
 
 
 class Server(uvicorn.Server):
@@ -153,14 +64,16 @@ def listen(settings: Settings) -> socket.socket:
 
 def make_server(app: FastAPI, on_ready: Callable[[], None]) -> Server:
     """Return a server for the application, to be run with a socket from `listen`."""
+    quiet()
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=cast("type[asyncio.Protocol]", connections()),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
+        headers=list(_HEADERS),
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,

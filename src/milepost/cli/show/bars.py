@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from milepost.cli.output import count_text, number, printable, span
+from milepost.cli.output import count_text, number, printable, span, unit_text
 from milepost.cli.show.streamed import Streamed
 from milepost.cli.show.view import RUNNING, Silence, silence_text, state_text, title
 from milepost.client import RunEvent
@@ -119,7 +119,7 @@ def _words(task: Shown, silence: float) -> str:
     progress = task.progress
     parts = [silence_text(silence)] if silence >= SILENT_S else []
     if progress is not None and progress.rate:
-        parts.append(f"{number(progress.rate)}{' ' + progress.unit if progress.unit else ''}/s")
+        parts.append(f"{number(progress.rate)}{unit_text(progress)}/s")
     if progress is not None and (left := left_now(progress.eta, silence)):
         parts.append(f"{span(left)} left")
     if task.attempt > 1:

@@ -34,7 +34,7 @@ async def page(call: Call) -> Reply:
     if content is None:
         raise Refusal(ProblemType.NOT_FOUND, "There is no such page.")
     headers = ((b"content-type", _TYPES[Path(name).suffix]), *_policy(settings))
-    return Reply(200, content, headers)
+    return Reply(200, content, headers, page=True)
 
 
 async def addresses(call: Call) -> Reply:
@@ -67,7 +67,6 @@ def _policy(settings: Settings) -> tuple[tuple[bytes, bytes], ...]:
     )
     return (
         (b"content-security-policy", policy.encode()),
-        (b"referrer-policy", b"no-referrer"),
         (b"cross-origin-opener-policy", b"same-origin"),
     )
 
