@@ -23,6 +23,6 @@ def exit_of(error: MilepostError) -> Exit:
         return Exit.FAILED
     if isinstance(error, (Unreachable, Unavailable)):
         return Exit.UNREACHABLE
-    if isinstance(error, Refused) and (error.status >= 500 or error.status == 429):
+    if isinstance(error, Refused) and (500 <= error.status < 600 or error.status == 429):
         return Exit.UNREACHABLE
     return Exit.USAGE

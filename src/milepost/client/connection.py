@@ -12,7 +12,7 @@ import orjson
 from milepost.client.credential import Credential
 from milepost.client.fold import LOST
 from milepost.client.subscription import Link, Protocol, Subscription
-from milepost.errors import MilepostError, Refused, Unreachable
+from milepost.errors import Forbidden, MilepostError, NotFound, Refused, TooManyRequests, Unauthenticated, Unreachable
 from milepost.runtime.lifecycle import jittered
 from milepost_schemas.frames import SUBPROTOCOL, CloseCode, reconnects
 
@@ -29,6 +29,13 @@ ANSWER_S: Final = 15.0
 RENEW_AGAIN_S: Final = 5.0
 SETTLED_S: Final = 5.0
 """A connection that lasted so long was a good one: the next wait is short again."""
+_CLOSINGS: Final[dict[int, type[Refused]]] = {
+    CloseCode.TOKEN_EXPIRED.code: Unauthenticated,
+    CloseCode.BAD_TOKEN.code: Unauthenticated,
+    CloseCode.FORBIDDEN.code: Forbidden,
+    CloseCode.OVER_LIMIT.code: TooManyRequests,
+}
+_REFUSALS: Final[dict[str, tuple[type[Refused], int]]] = {"not_found": (NotFound, 404), "forbidden": (Forbidden, 403)}
 _TEXTS: Final = {close.code: close.text for close in CloseCode}
 
 
@@ -147,7 +154,8 @@ class Connection:
                 )
         except aiohttp.WSServerHandshakeError as error:
             if error.status in {401, 403}:
-                raise Refused(
+                kind = Unauthenticated if error.status == 401 else Forbidden
+                raise kind(
                     error.status, "about:blank", f"The notifier at {self._url} does not let this client in."
                 ) from error
             raise Gone(f"no upgrade: HTTP {error.status}") from error
@@ -240,7 +248,7 @@ class Connection:
         text = str(reason or _TEXTS.get(code or 0, "no reason given"))
         expired = code == CloseCode.TOKEN_EXPIRED.code and not self._credential.renewable
         if expired or not reconnects(code):
-            return Refused(
+            return _CLOSINGS.get(code or 0, Refused)(
                 code or 0,
                 "about:blank",
                 f"The notifier closed the stream for good ({code}, {text}). Check the key and how much is watched.",
@@ -298,8 +306,8 @@ class Connection:
             self._ask_later(subscription)
         else:
             del self._subscriptions[subscription]
-            status = 404 if code == "not_found" else 403 if code == "forbidden" else 400
-            subscription.fail(Refused(status, f"stream:{code}", str(frame.get("message"))))
+            kind, status = _REFUSALS.get(str(code), (Refused, 400))
+            subscription.fail(kind(status, f"stream:{code}", str(frame.get("message"))))
 
     def _ask_later(self, subscription: Subscription) -> None:
         """Leave it to the watchdog to subscribe again, without haste; until then the reader asks the API."""

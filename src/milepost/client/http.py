@@ -10,9 +10,8 @@ from opentelemetry import trace
 
 from milepost.client.address import Address
 from milepost.client.credential import Credential
-from milepost.errors import ClientError, Refused, Unreachable
+from milepost.errors import ClientError, Finding, IdempotencyKeyInFlight, Refused, Unreachable
 from milepost.runtime.lifecycle import jittered
-from milepost_schemas.problem import ProblemType
 
 REPEAT_S: Final = 30.0
 """Repeats of one call end after this."""
@@ -162,12 +161,22 @@ def refused(answer: Answer) -> Refused:
     if not isinstance(problem, dict):
         text = answer.body[:200].decode(errors="replace").strip()
         return Refused(answer.status, "about:blank", f"HTTP {answer.status}: {text or 'no explanation'}")
+    type_ = str(problem.get("type", "about:blank"))
     detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status}")
-    findings = problem.get("errors")
-    for finding in findings if isinstance(findings, list) else []:
-        if isinstance(finding, dict):
-            detail += f"\n  {finding.get('path') or 'body'}: {finding.get('message')}"
-    return Refused(answer.status, str(problem.get("type", "about:blank")), detail, problem.get("trace_id"))
+    rows = problem.get("errors")
+    findings = [
+        Finding(str(row.get("path") or ""), str(row.get("message")))
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict)
+    ]
+    return Refused.of(type_)(
+        answer.status,
+        type_,
+        detail,
+        problem.get("trace_id"),
+        findings=findings,
+        retry_after=_retry_after(answer.headers) or None,
+    )
 
 
 def current_traceparent() -> str | None:
@@ -180,7 +189,7 @@ def current_traceparent() -> str | None:
 
 def _worth_repeating(failure: Refused) -> bool:
     # Our own first try may still be at work under the same idempotency key.
-    return failure.status in _AGAIN or failure.type == ProblemType.KEY_IN_FLIGHT.uri
+    return failure.status in _AGAIN or isinstance(failure, IdempotencyKeyInFlight)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from milepost.client.http import Answer
-from milepost.errors import Refused, Unreachable
+from milepost.errors import NotFound, Unreachable
 from milepost_schemas.problem import ProblemType
 
 T = TypeVar("T")
@@ -36,6 +36,6 @@ def task_uuid(value: UUID | str) -> UUID:
     try:
         return UUID(str(value))
     except ValueError:
-        raise Refused(
+        raise NotFound(
             404, ProblemType.NOT_FOUND.uri, f"{value!r} is not a task id; ids look like {_EXAMPLE}."
         ) from None

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from milepost.client import Client
 from milepost.client.client import submission
 from milepost.client.http import Answer, current_traceparent, refused
-from milepost.errors import ClientError, Unreachable
+from milepost.errors import ClientError, Refused, Unreachable
+from milepost_schemas.problem import ProblemType
 
 
 class Payload(BaseModel):
@@ -30,6 +31,27 @@ def test_a_problem_becomes_an_error_that_says_everything() -> None:
     error = refused(Answer(422, {}, orjson.dumps(problem)))
     assert (error.status, error.type, error.trace_id) == (422, "t", "abc")
     assert str(error) == "No.\n  /to: too small"
+    assert error.findings == (("/to", "too small"),)
+
+
+@pytest.mark.parametrize("kind", ProblemType)
+def test_each_problem_is_an_error_of_its_own(kind: ProblemType) -> None:
+    problem = {"type": kind.uri, "title": kind.value.title, "status": kind.value.status, "detail": "Because."}
+    error = refused(Answer(kind.value.status, {"Retry-After": "7"}, orjson.dumps(problem)))
+    assert type(error) is not Refused
+    assert (error.kind, error.type, error.status) == (kind.value.slug, kind.uri, kind.value.status)
+    assert (str(error), error.retry_after) == ("Because.", 7.0)
+
+
+def test_errors_are_those_of_the_table() -> None:
+    kinds = [each.kind for each in Refused.__subclasses__()]
+    assert sorted(kinds) == sorted(kind.value.slug for kind in ProblemType)
+
+
+def test_a_problem_newer_than_the_client_is_refused_all_the_same() -> None:
+    problem = {"type": "https://milepost.dev/problems/out-of-luck", "status": 418, "detail": "No luck."}
+    error = refused(Answer(418, {}, orjson.dumps(problem)))
+    assert (type(error), error.type, error.retry_after) == (Refused, problem["type"], None)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[1]", b'"x"'])
