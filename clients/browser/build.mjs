@@ -15,21 +15,21 @@ const INTERNAL =
   /^(askedAt|calm|folds|heardAt|isAway|isOver|lost|nudge|opened|outbox|pause|phase|polled|polls|refuse|request|resume|retryAt|sent|snapshot|stale|subscriptions|tick)$/;
 const here = dirname(fileURLToPath(import.meta.url));
 
-async function script() {
+async function script(entry, options) {
   const { outputFiles } = await build({
-    entryPoints: [join(here, "src/index.ts")],
+    entryPoints: [join(here, "src", entry)],
     bundle: true,
     format: "esm",
     target: "es2022",
     minify: true,
-    mangleProps: INTERNAL,
     legalComments: "none",
     write: false,
+    ...options,
   });
   return outputFiles[0].text;
 }
 
-/** Return the declarations of every module that `index.d.ts` leads to, by file name. */
+/** Return the declarations of every module that an entry leads to, by file name. */
 function declarations(folder) {
   execFileSync(
     process.execPath,
@@ -37,7 +37,7 @@ function declarations(folder) {
     { stdio: "inherit" },
   );
   const found = {};
-  for (const names = ["index.d.ts"]; names.length; ) {
+  for (const names = ["index.d.ts", "errors.d.ts"]; names.length; ) {
     const name = names.pop();
     if (found[name]) continue;
     found[name] = readFileSync(join(folder, name), "utf8").replaceAll(/from "(\.\/.+?)\.ts"/g, 'from "$1.js"');
@@ -69,7 +69,12 @@ async function test() {
 async function wanted() {
   const folder = mkdtempSync(join(tmpdir(), "milepost-types-"));
   try {
-    return { "milepost.js": await script(), ...declarations(folder) };
+    return {
+      "milepost.js": await script("index.ts", { mangleProps: INTERNAL }),
+      // Errors say the names of their classes.
+      "errors.js": await script("errors.ts", { keepNames: true }),
+      ...declarations(folder),
+    };
   } finally {
     rmSync(folder, { recursive: true });
   }
