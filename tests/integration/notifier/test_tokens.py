@@ -18,6 +18,8 @@ from milepost_schemas.frames import CloseCode
 from tests.integration.notifier.acting import KEY, TENANT, Living, Postgres, Watcher, line_to
 from tests.integration.notifier.conftest import edge_of
 from tests.integration.notifier.reading import http_of
+from tests.integration.notifier.test_trees import TreeWatcher
+from tests.unit.notifier.making import TreeClient
 
 
 @asynccontextmanager
@@ -172,6 +174,31 @@ async def test_an_edge_with_nothing_but_the_secret_takes_tokens(
             assert (await watcher.next())["t"] == "welcome"
         async with holder_of(edge, KEY) as watcher:
             assert (await watcher.closed())[0] == CloseCode.BAD_TOKEN.code
+
+
+async def test_a_wider_token_shows_the_members_of_a_tree_that_were_hidden(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, tokens: Tokens
+) -> None:
+    root = Kin(postgres, team="a")
+    mine, hidden = Kin(postgres, parent=root, team="a"), Kin(postgres, parent=root)
+    below = Kin(postgres, parent=hidden)
+    await snapshots.apply([task.queued() for task in (root, mine, hidden, below)])
+    async with line_to(edge) as line:
+        watcher = TreeWatcher(line)
+        watcher.tree = TreeClient(root.id)
+        await watcher.send({"t": "hello", "token": token_for(tokens, Grant(label=("team", "a")))})
+        assert (await watcher.next())["t"] == "welcome"
+        await watcher.sub(root.id)
+        seen = [(await watcher.next())["task"]["id"] for _ in range(2)]
+        assert seen == [str(root.id), str(mine.id)]
+        await snapshots.apply([hidden.started(), root.started()])
+        assert (await watcher.next())["task"] == str(root.id)
+        await watcher.send({"t": "hello", "token": token_for(tokens, Grant(task=root.id))})
+        assert (await watcher.next())["t"] == "welcome"
+        shown = [(await watcher.next())["task"] for _ in range(2)]
+        assert shown == [hidden.task, below.task]
+        await snapshots.apply([hidden.progress(3)])
+        assert (await watcher.at(hidden.at))["task"] == str(hidden.id)
 
 
 async def test_over_http_a_token_opens_what_it_covers_until_it_runs_out(

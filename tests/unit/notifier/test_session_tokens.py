@@ -184,6 +184,17 @@ class TestRenewal:
         assert [frame["code"] for frame in driven.frames()] == ["forbidden"]
         assert driven.forgets() == [TASK]
 
+    def test_lets_nothing_be_judged_by_the_token_of_before(self) -> None:
+        driven = greeted(LABEL)
+        driven.sub()
+        [before] = driven.lookups()
+        renew(driven, holder())
+        [lookup] = driven.lookups()
+        assert (lookup.task, lookup.grant, driven.session.wants(before.join)) == (TASK, None, False)
+        driven.session.refused(before.join, *FORBIDDEN)
+        driven.session.joined(lookup.join, view(1, 0), driven.now)
+        assert [frame["t"] for frame in driven.frames()] == ["welcome", "snap"]
+
     def test_again_and_again_is_too_much(self) -> None:
         driven = greeted()
         for _ in range(Limits().renewals):

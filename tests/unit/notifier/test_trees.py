@@ -3,9 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from milepost.domain.grant import Grant
+from milepost.domain.grant import EVERYTHING, Grant
 from milepost.live import LiveEvent
-from milepost_notifier.following import OVER_ASKED
+from milepost_notifier.following import FORBIDDEN, OVER_ASKED
 from milepost_notifier.limits import Limits
 from milepost_schemas.position import Position
 from tests.unit.notifier.making import OTHER, TASK, Driven, TreeClient, event, view
@@ -294,6 +294,30 @@ class TestGrants:
         driven.frames()
         tell(driven, first())
         assert driven.frames()[0]["task"] == str(CHILD)
+
+    def test_that_cover_more_than_before_show_what_was_hidden(self) -> None:
+        driven = Driven()
+        driven.session._following.allow(Grant(label=("team", "a")))
+        driven.sub()
+        driven.answer(view(1, 0, members(TASK, None)))
+        tell(driven, first())
+        [lookup] = driven.lookups()
+        driven.session.refused(lookup.join, *FORBIDDEN)
+        driven.descends()
+        driven.frames()
+        driven.session._following.allow(Grant(label=("team", "b")))
+        root, again = driven.lookups()
+        assert (root.task, again.task, again.since, again.fresh) == (TASK, CHILD, None, True)
+        driven.session.joined(root.join, view(1, 0, members(TASK, None)), driven.now)
+        driven.session.refused(again.join, *FORBIDDEN)
+        assert driven.frames() == []
+        driven.session._following.allow(EVERYTHING)
+        [shown] = driven.lookups()
+        assert (shown.task, shown.grant) == (CHILD, None)
+        driven.session.joined(shown.join, view(1, 4, members(CHILD)), driven.now)
+        [snap] = driven.frames()
+        assert (snap["t"], snap["task"]["id"], "reset" in snap) == ("snap", str(CHILD), False)
+        assert [question.task for question in driven.descends()] == [CHILD]
 
     def test_of_a_label_show_only_members_that_have_it(self) -> None:
         driven = Driven()

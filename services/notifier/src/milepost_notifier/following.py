@@ -102,8 +102,13 @@ class Following:
             sub.proven = covered is True
             if covered is False and not sub.gone:
                 self._refuse(sub, *FORBIDDEN)
-            elif covered is None and not sub.gone:
+            elif (covered is None or sub.join) and not sub.gone:  # what is under way is judged by the token of before
                 self._look(sub)
+        for tree in self._trees.values():
+            for task in tree.hidden(NEVER):
+                tree.forget(task)
+                self._members -= 1
+                self._begin(self._adopt(tree, task))
 
     # -- from Redis and Postgres
 

@@ -46,6 +46,14 @@ class Tree:
             self._ended[task] = self._ended.pop(task)
         return some
 
+    def hidden(self, never: Position) -> list[UUID]:
+        """Return those that are said to have ended at `never`."""
+        return [task for task, at in self._ended.items() if at == never]
+
+    def forget(self, task: UUID) -> None:
+        """Take that nothing is known of one that ended."""
+        del self._ended[task]
+
     def add(self, member: Subscription) -> None:
         """Follow a member from now on."""
         self._ended.pop(member.task, None)
