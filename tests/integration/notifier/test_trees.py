@@ -1,7 +1,7 @@
 """Trees over a real WebSocket, Redis and Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from milepost.live import Snapshots
+from milepost.live import Snapshots, View
+from milepost.live.snapshots import Wanted
 from milepost.runtime.settings import Settings
 from milepost_notifier.edge import Edge
 from milepost_notifier.limits import Limits
@@ -144,6 +145,50 @@ async def test_a_member_that_is_retried_goes_on(edge: Edge, snapshots: Snapshots
         again = await watcher.next()
         assert (again["t"], again["kind"], again["prev"]) == ("ev", "queued", [1, 1])
         await snapshots.apply([child.started(), child.progress(8)])
+        await watcher.told(child)
+
+
+class Held:
+    """What is read from Redis is answered only when told: it may be old by then."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._snapshots = edge.snapshots
+        self._read = edge.snapshots.read_many
+        self._go = asyncio.Event()
+        self.read = asyncio.Event()
+        """Something was read, and waits."""
+
+    async def __call__(self, wanted: Sequence[Wanted]) -> list[View | None]:
+        """Read, and wait."""
+        views = await self._read(wanted)
+        self.read.set()
+        await self._go.wait()
+        return views
+
+    def __enter__(self) -> "Held":
+        self._snapshots.read_many = self  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._snapshots.read_many = self._read  # type: ignore[method-assign]
+        self._go.set()
+
+
+async def test_a_member_that_is_retried_while_it_is_looked_up_is_told_at_once(edge: Edge, snapshots: Snapshots) -> None:
+    root = Living()
+    child = child_of(root)  # not in Postgres: only what is announced leads to it
+    await snapshots.apply([root.queued(), root.started()])
+    async with watching(edge) as watcher:
+        await watcher.watch(root)
+        await watcher.told(root)
+        with Held(edge) as held:
+            await snapshots.apply([child.queued(), child.started(), child.succeeded()])
+            async with asyncio.timeout(20):
+                await held.read.wait()
+            await snapshots.apply([child.retried(), root.progress(1)])
+            await watcher.told(root)  # so the retry was heard as well
+        await watcher.told(child)
+        await snapshots.apply([child.started(), child.progress(2)])
         await watcher.told(child)
 
 

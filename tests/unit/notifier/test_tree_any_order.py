@@ -12,8 +12,10 @@ import orjson
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from milepost.domain.grant import EVERYTHING, Grant
 from milepost.live import LiveEvent, View
 from milepost.live.wire import SEED
+from milepost_notifier.following import FORBIDDEN
 from milepost_notifier.intents import Descend, Forget, Lookup
 from milepost_notifier.limits import Limits
 from milepost_schemas.event import EventKind
@@ -24,17 +26,19 @@ from tests.unit.notifier.remembering import Remembered
 HISTORY = 5
 TASKS_MAX = 6
 TERMINAL = ("succeeded", "failed", "cancelled")
+ONE_TEAM = Grant(label=("team", "a"))
 
 
 class Lived:
     """One task: what it is, and what Redis and Postgres know of it."""
 
-    def __init__(self, id_: UUID, parent: UUID | None) -> None:
+    def __init__(self, id_: UUID, parent: UUID | None, team: str = "a") -> None:
         self.id = id_
         self.parent = parent
         self.truth: dict[str, Any] = {
             "id": str(id_), "type": "t", "queue": "q", "state": "queued", "attempt": 0, "max_attempts": 3,
             "root_id": str(TASK), "created_at": "2026-01-01T00:00:00Z", "epoch": 0, "progress": None,
+            "labels": {"team": team},
         }  # fmt: skip
         self.at = Position(0, 0)
         self.redis = Remembered()
@@ -65,9 +69,12 @@ class Trees(RuleBasedStateMachine):
         self.tasks = {TASK: Lived(TASK, None)}
         self.on_the_way: deque[Told] = deque()
         self.wanted: list[Lookup | Descend] = []
-        self.read: list[tuple[Lookup, View]] = []
+        self.read: list[tuple[Lookup, View | None]] = []
+        """None: the token does not cover it."""
         self.found: list[tuple[Descend, list[tuple[UUID, Position]]]] = []
         self.attached: set[UUID] = set()
+        self.lost = False
+        """Something was lost that only a comparison with Redis and Postgres makes up for."""
         self.driven: Driven
         self.client = TreeClient()
         self.happens(self.tasks[TASK], "queued", dict(self.tasks[TASK].truth), Position(0, 0))
@@ -93,6 +100,7 @@ class Trees(RuleBasedStateMachine):
         if kind_.patches and kind != "progress":
             task.postgres = (dict(task.truth), at)
         task.whole = not lost and (task.whole or whole)
+        self.lost = self.lost or lost
         if lost:
             return
         begins = whole and (task.redis.at is None or task.redis.task.get("state") in TERMINAL)
@@ -112,11 +120,11 @@ class Trees(RuleBasedStateMachine):
         return tasks[which % len(tasks)] if tasks else None
 
     @precondition(lambda self: len(self.tasks) < TASKS_MAX)
-    @rule(parent=st.integers(0, TASKS_MAX), lost=st.booleans())
-    def submitted(self, parent: int, lost: bool) -> None:
+    @rule(parent=st.integers(0, TASKS_MAX), lost=st.booleans(), team=st.sampled_from("ab"))
+    def submitted(self, parent: int, lost: bool, team: str) -> None:
         above = self.some(parent)
         assert above is not None
-        task = Lived(next(self.ids), above.id)
+        task = Lived(next(self.ids), above.id, team)
         self.tasks[task.id] = task
         self.happens(task, "queued", dict(task.truth), Position(0, 0), lost=lost)
 
@@ -167,6 +175,7 @@ class Trees(RuleBasedStateMachine):
 
     @rule()
     def flushed(self) -> None:
+        self.lost = True
         for task in self.tasks.values():
             task.flushed()
 
@@ -186,6 +195,7 @@ class Trees(RuleBasedStateMachine):
     @precondition(lambda self: self.on_the_way)
     @rule()
     def lost_on_the_channel(self) -> None:
+        self.lost = True
         self.on_the_way.popleft()
 
     @rule()
@@ -227,7 +237,9 @@ class Trees(RuleBasedStateMachine):
             history = tuple(map(copy.copy, task.history))
             shown = dict(task.redis.task)
             finished = shown.get("state") in TERMINAL
-            self.read.append((intent, View(task.redis.at, orjson.dumps(shown), finished, history=history)))
+            view = View(task.redis.at, orjson.dumps(shown), finished, history=history)
+            covered = intent.grant is None or intent.grant.covers_members(shown)
+            self.read.append((intent, view if covered else None))
 
     def children(self, parent: UUID) -> Iterable[tuple[UUID, Position]]:
         return ((task.id, task.postgres[1]) for task in self.tasks.values() if task.parent == parent)
@@ -244,13 +256,17 @@ class Trees(RuleBasedStateMachine):
     @rule()
     def answered(self) -> None:
         lookup, view = self.read.pop(0)
-        self.driven.session.joined(lookup.join, view, self.driven.now)
+        if view is None:
+            self.driven.session.refused(lookup.join, *FORBIDDEN)
+        else:
+            self.driven.session.joined(lookup.join, view, self.driven.now)
 
     @precondition(lambda self: self.found)
     @rule(away=st.booleans())
     def children_are_told(self, away: bool) -> None:
         """`away`: Postgres does not answer."""
         question, children = self.found.pop(0)
+        self.lost = self.lost or away
         if not away:
             self.driven.session.children(question.question, children, self.driven.now)
 
@@ -271,7 +287,11 @@ class Trees(RuleBasedStateMachine):
             self.driven.session.resync(task.id, at, finished=over, force=known is not None and gap)
         self.driven.session.descend()
 
-    # -- the line
+    # -- the client
+
+    @rule(grant=st.sampled_from([EVERYTHING, ONE_TEAM]))
+    def token_is_renewed(self, grant: Grant) -> None:
+        self.driven.session._following.allow(grant)
 
     @rule(stalled=st.booleans())
     def line_changes(self, stalled: bool) -> None:
@@ -321,7 +341,8 @@ class Trees(RuleBasedStateMachine):
             if not task.over:
                 self.happens(task, "waiting", {"state": "waiting", "due_at": None})
             task.postgres = (dict(task.truth), task.at)
-        self.settle()
+        self.token_is_renewed(EVERYTHING)
+        self.settle(audited=self.lost)
         assert self.client.tasks == {str(task.id): task.truth for task in self.tasks.values()}
         assert not self.client.root.ended
         root = self.tasks[TASK]
@@ -347,13 +368,14 @@ class Trees(RuleBasedStateMachine):
                 self.children_are_told(away=False)
         raise AssertionError("it never comes to rest")
 
-    def settle(self) -> None:
+    def settle(self, *, audited: bool = True) -> None:
         self.driven.session.stalled = False
         for _ in range(4):
             self.all_is_answered()
             self.sent(10**9)
             self.time_passes(1.0)
-            self.audited()
+            if audited:
+                self.audited()
 
 
 TestTrees = Trees.TestCase

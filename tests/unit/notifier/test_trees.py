@@ -124,6 +124,28 @@ class TestMembers:
             client.take(frame)
         assert client.members[str(CHILD)].at == (2, 0)
 
+    def test_that_begin_anew_while_they_are_looked_up_go_on(self) -> None:
+        driven = watching()
+        tell(driven, first())
+        [lookup] = driven.lookups()
+        over = {**members(CHILD), "state": "failed"}
+        driven.event(first(epoch=2, prev=(1, 1)), CHILD)
+        driven.session.joined(lookup.join, view(1, 1, over, finished=True), driven.now)
+        assert [(frame["t"], frame["at"]) for frame in driven.frames()] == [
+            ("ev", [0, 0]), ("snap", [1, 1]), ("ev", [2, 0]),
+        ]  # fmt: skip
+        driven.event(event(2, 1, task=CHILD), CHILD)
+        assert [frame["at"] for frame in driven.frames()] == [[2, 1]]
+
+    def test_that_are_over_are_looked_at_again_if_more_was_heard_than_could_be_kept(self) -> None:
+        driven = watching(Limits(buffer=300))
+        tell(driven, first())
+        [lookup] = driven.lookups()
+        for seq in (1, 2):
+            driven.event(event(1, seq, "log", {"line": "x" * 100}, task=CHILD), CHILD)
+        driven.session.joined(lookup.join, view(1, 3, {**members(CHILD), "state": "failed"}, finished=True), driven.now)
+        assert [(again.task, again.since) for again in driven.lookups()] == [(CHILD, (1, 3))]
+
     def test_that_began_anew_unheard_are_found_by_a_later_question(self) -> None:
         driven = watching()
         tell(driven, first())

@@ -147,8 +147,10 @@ class Following:
         before = None if sub.fresh else sub.position
         self._catch_up(sub, view)
         in_vain, sub.in_vain = sub.in_vain, before is not None and sub.position == before
-        # A view that lags behind the client is not the last word, unless it says that this very run is over.
-        if view.finished and (sub.position is None or view.at.epoch >= sub.position.epoch):
+        # A view that lags behind the client is not the last word, unless it says that this very run is over. Nor is one
+        # of before a retry that was heard of meanwhile: a member goes on.
+        anew = sub.member and any(event.at.epoch > view.at.epoch for event in buffer)
+        if view.finished and not anew and (sub.position is None or view.at.epoch >= sub.position.epoch):
             self._over(sub, view)
         else:
             for event in buffer:
@@ -310,8 +312,8 @@ class Following:
         at = max(view.at, sub.position or view.at)
         if not sub.member:
             self._outbox.put(_task_frame(b"end", sub.id, at, view.task), sub)
-        elif sub.stale:
-            sub.force, sub.again, sub.stale = True, False, False
+        elif sub.stale or sub.again:  # that it began anew may be among what was left out
+            sub.force, sub.again, sub.stale = sub.stale, False, False
             self._look(sub)
             return
         elif view.at < at:
