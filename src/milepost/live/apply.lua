@@ -11,7 +11,8 @@
 -- Gives the number of events that were news. What is news is told on the task's channel, and to a tenant's feed if
 -- anybody listens: many events in one message there, each as the task's id, a space, its message, and a line's end.
 -- A child that is new, or begins anew, is told on its parent's channel too: a plus, its id, a space, its message. So is
--- one whose first event comes late, for no other says whose child it is.
+-- one whose first event comes late, for no other says whose child it is. A feed is told such a task whole then, as it is
+-- by now: it has heard of changes of a task that it cannot know.
 
 local function newer(e, s, than_e, than_s)
   return e > than_e or (e == than_e and s > than_s)
@@ -41,11 +42,7 @@ local function feed_of(key)
   return channel, feed
 end
 
-local function publish(key, message, beside)
-  redis.call('PUBLISH', key, message)
-  if beside then
-    return -- a feed tells of tasks, not of their output
-  end
+local function tell_feed(key, message)
   local channel, feed = feed_of(key)
   if feed.heard then
     feed.told[#feed.told + 1] = string.sub(key, -ID) .. ' ' .. message .. '\n'
@@ -54,6 +51,35 @@ local function publish(key, message, beside)
       tell(channel, feed)
     end
   end
+end
+
+local function publish(key, message, beside)
+  redis.call('PUBLISH', key, message)
+  if not beside then -- a feed tells of tasks, not of their output
+    tell_feed(key, message)
+  end
+end
+
+-- The whole task of a snapshot in parts. What is said twice counts as it was said last.
+local function text_of(key)
+  local fields, row, parts = redis.call('HGETALL', key), nil, {}
+  for f = 1, #fields, 2 do
+    if fields[f] == '@row' then
+      row = fields[f + 1]
+    elseif string.sub(fields[f], 1, 1) ~= '@' then
+      parts[#parts + 1] = cjson.encode(fields[f]) .. ':' .. fields[f + 1]
+    end
+  end
+  local text = table.concat(parts, ',')
+  if row == nil then
+    return '{' .. text .. '}'
+  end
+  return text == '' and row or (string.sub(row, 1, -2) .. ',' .. text .. '}')
+end
+
+local function tell_whole(key, e, s, head)
+  local kind, trace = string.match(head, '^%S+ %S+ (%S+) %S+ %S+ (%S+)$')
+  tell_feed(key, '- - ' .. e .. ' ' .. s .. ' ' .. kind .. ' 4 0 ' .. trace .. '\n' .. text_of(key))
 end
 
 local function announce(key, parent, message)
@@ -90,10 +116,10 @@ local function apply(key, history, i, members)
   local from = s - tonumber(ARGV[i + 2])
   local lifecycle, base, whole, ttl = ARGV[i + 3] == '1', ARGV[i + 4] ~= '0', ARGV[i + 4] == '2', tonumber(ARGV[i + 5])
   local finished, trace, parent = ARGV[i + 6], ARGV[i + 7], ARGV[i + 10]
-  local have = redis.pcall('HMGET', key, '@e', '@s', '@base', '@h', '@fin')
+  local have = redis.pcall('HMGET', key, '@e', '@s', '@base', '@h', '@fin', '@late')
   if have.err then
     redis.call('DEL', key) -- not a hash: not ours, and no reason to stand still
-    have = { false, false, false, false, false }
+    have = { false, false, false, false, false, false }
   end
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
   local head0 = not have[1] and have[4]
@@ -109,6 +135,10 @@ local function apply(key, history, i, members)
       end
     elseif ARGV[i + 3] == '2' then
       stream(key, e, s, ARGV[i + 8], ARGV[i + 9]) -- the snapshot was moved past it from Postgres
+    end
+    if base and have[6] then
+      redis.call('HDEL', key, '@late')
+      tell_whole(key, e0, s0, ARGV[i + 8])
     end
     return 0
   end
@@ -146,7 +176,7 @@ local function apply(key, history, i, members)
   if base then
     set[#set + 1], set[#set + 2] = '@base', '1'
     if known then
-      redis.call('HDEL', key, '@ge', '@gs')
+      redis.call('HDEL', key, '@ge', '@gs', '@late')
     end
   end
   if finished ~= '' then
@@ -156,7 +186,9 @@ local function apply(key, history, i, members)
     set[#set + 1], set[#set + 2] = '@tp', trace
   end
   local first = not known and e == 1 and from == 0 -- overtook the API's event, see above
-  if not base and not first and not (known and follows(e, from, e0, s0)) then
+  if not base and first then
+    set[#set + 1], set[#set + 2] = '@late', '1'
+  elseif not base and not (known and follows(e, from, e0, s0)) then
     set[#set + 1], set[#set + 2] = '@ge', e
     set[#set + 1], set[#set + 2] = '@gs', s
   end

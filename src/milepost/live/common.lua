@@ -6,8 +6,8 @@
 -- In parts, after any other event:
 --   @e @s position; @le @ls position of the last lifecycle event; @pe @ps that of the last progress; @ge @gs that of the
 --   last event that showed by its number that one before it was missed, until the whole task is seen again; @tp
---   traceparent; @base the members that never change are there; @fin 1 if the task is over; @row the whole task, if it
---   was ever seen so; and members with fields of their own, newer than what @row says of them.
+--   traceparent; @base the members that never change are there; @late if the event that says them was overtaken, and
+--   feeds wait for it; @fin 1 if the task is over; @row the whole task, if it was ever seen so; and members with fields of their own, newer than what @row says of them.
 -- If there is @e the snapshot is in parts, whatever else is there.
 --
 -- The history (a stream) has the events before the one that @h tells of. Its ids are (epoch + 1)-seq: 0-0 is no id.

@@ -11,7 +11,7 @@
 
 local function seed(key, history, i, members)
   local e, s, ttl, finished, row = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row', '@h')
+  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row', '@h', '@late')
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
   local head0 = not have[1] and have[11]
   if head0 then
@@ -38,6 +38,9 @@ local function seed(key, history, i, members)
     end
     if have[9] then
       set[#set + 1], set[#set + 2] = '@tp', have[9]
+    end
+    if have[12] then
+      set[#set + 1], set[#set + 2] = '@late', have[12]
     end
     redis.call('HSET', key, unpack(set))
     if members > 0 then

@@ -31,6 +31,9 @@ class Sort(IntEnum):
     """The whole task, each of its members and no other."""
     LAST = 3
     """The whole task, which is over."""
+    LATE = 4
+    """To a feed alone: the whole task as it is by now, whose first event was overtaken. Members may be there twice; the
+    later one counts."""
 
 
 MEMBERS: Final = frozenset(Task.model_fields) - {"links"}
@@ -41,6 +44,7 @@ SEED: Final = "seed"
 MEMBERS_MAX: Final = 256
 _UTC: Final = orjson.OPT_UTC_Z
 _WHOLE: Final = (b"2", b"3")
+_LATE: Final = b"%d" % Sort.LATE
 _AROUND: Final = 140
 """Bytes of a frame beside its data, about."""
 _NATURES: Final = {
@@ -199,7 +203,8 @@ def feed_entries(message: bytes) -> Iterator[tuple[bytes, bytes, bytes, bool, by
     lines = message.split(b"\n")
     for header, data in zip(lines[:-1:2], lines[1::2], strict=True):
         task, _, _, epoch, seq, kind, sort, _, _ = header.split(b" ")
-        yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", data
+        said = merged_text(data, ()) if sort == _LATE else data
+        yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", said
 
 
 def child_of(message: bytes) -> tuple[bytes, bytes] | None:

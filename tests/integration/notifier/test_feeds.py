@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from milepost.domain.feed_filter import Traits, filter_of
@@ -46,6 +47,30 @@ async def test_a_feed_tells_of_every_task_of_the_tenant_and_of_no_other(edge: Ed
         if change["task"] == str(one.id):
             state |= change["data"]
     assert state == one.task
+
+
+@pytest.mark.parametrize("wanted", [{}, {"type": "t"}], ids=["all", "some"])
+async def test_a_task_whose_start_overtook_its_first_event_comes_whole_when_that_comes(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, wanted: dict[str, Any]
+) -> None:
+    task = Living(postgres, labels={"team": 'é"'})
+    async with watcher_of(edge) as watcher:
+        await listen(watcher, **wanted)
+        queued, started, progress = task.queued(), task.started(), task.progress(3)
+        await snapshots.apply([started, progress])
+        before = dict(task.task)
+        await snapshots.apply([queued, queued])
+        await snapshots.apply([task.progress(7), task.succeeded()])
+        state: dict[str, Any] = {}
+        at: list[int] = []
+        for change in await changes_until(watcher, task):
+            if "id" in change["data"]:
+                assert (change["kind"], change["at"], change["data"]) == ("queued", [1, 1], before)
+                assert not state
+            if state or "id" in change["data"]:  # see docs/protocol.md
+                assert change["at"] > at
+                state, at = state | change["data"], change["at"]
+    assert state == task.task
 
 
 async def test_a_filter_lets_its_tasks_through_and_no_others(edge: Edge, snapshots: Snapshots) -> None:

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from milepost.errors import Unavailable
 from milepost.live import Snapshots, connect
 from milepost.live.snapshots import FINISHED_TTL_S, OPEN_TTL_S, key_of
-from milepost.live.wire import MEMBERS
+from milepost.live.wire import MEMBERS, feed_entries
 from milepost.runtime.settings import Settings
 from milepost_schemas.event import Event, EventKind
 from milepost_schemas.position import Position
@@ -85,6 +85,30 @@ async def _compare(settings: Settings, steps: list[Any]) -> None:
         [standing] = await snapshots.positions([(TENANT, task)])
         assert standing == (view.at, view.complete, view.finished)
     await redis.aclose()
+
+
+@pytest.mark.parametrize("seeded", [None, (1, 0), (1, 1)], ids=["alone", "seeded", "moved"])
+async def test_a_feed_is_told_once_of_a_task_whose_first_event_was_overtaken(
+    snapshots: Snapshots, redis: Redis, seeded: tuple[int, int] | None
+) -> None:
+    task = Living()
+    queued, started = task.queued(), task.started()
+    async with redis.pubsub() as listener:
+        await listener.subscribe(f"mp:{TENANT}:feed")
+        await listener.parse_response()
+        await snapshots.apply([started])
+        if seeded is not None:
+            await snapshots.seed(TENANT, dict(task.task), Position(*seeded))
+        await snapshots.apply([queued, queued])
+        await redis.publish(f"mp:{TENANT}:feed", "")
+        told: list[Any] = []
+        while message := (await listener.parse_response())[2]:
+            told += feed_entries(message)
+    assert [(at, kind) for _, at, kind, _, _ in told] == [
+        (b"1,0", b"started"),
+        (b"%d,%d" % (seeded or (1, 0)), b"queued"),
+    ]
+    assert json.loads(told[1][4]) == task.task
 
 
 async def test_two_hundred_events_are_one_call_and_more_are_one_round_trip(snapshots: Snapshots, redis: Redis) -> None:

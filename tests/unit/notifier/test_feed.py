@@ -62,6 +62,13 @@ class TestGathered:
         gathered.add(entry(1, 1, "progress", {"done": 1}, task=OTHER))
         assert [change["task"] for change in taken(gathered, 0.1)] == [str(OTHER)]
 
+    def test_a_task_that_is_told_late_says_each_of_its_members_once(self) -> None:
+        gathered = Gathered()
+        gathered.add(b'%b - - 1 2 queued 4 0 -\n{"id":"x","state":"queued","state":"running"}\n' % str(TASK).encode())
+        [(task, kind, text)] = gathered.take(0.0)
+        assert (task, kind) == (str(TASK).encode(), b"queued")
+        assert text == b'{"task":"%b","at":[1,2],"kind":"queued","data":{"id":"x","state":"running"}}' % task
+
     def test_large_changes_are_spread_over_frames(self) -> None:
         gathered = Gathered()
         for seq in range(5):
