@@ -146,9 +146,17 @@ class Channels:
                 await connection.disconnect(nowait=True)
 
     async def _catch_up(self) -> None:
-        """Run `reconnected` when everything is subscribed again: what was missed before that is in the snapshots."""
-        with contextlib.suppress(Unavailable):
-            await self.watch([channel.decode() for channel in self._wanted], timeout=2 * ANSWER_S)
+        """Run `reconnected` when everything is subscribed again: what was missed before that is in the snapshots.
+
+        Not before, however long that takes: what is told between the two would be missed, and nobody would know.
+        """
+        while True:
+            try:
+                await self.watch([channel.decode() for channel in self._wanted], timeout=2 * ANSWER_S)
+            except Unavailable:
+                log.warning("Redis is slow to confirm channels; what was missed is made up for when it has")
+            else:
+                break
         await self._reconnected()
 
     async def _tell(self, connection: Any) -> None:

@@ -1,12 +1,15 @@
 """The channels' connection to Redis."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from milepost.errors import Unavailable
 from milepost.live import Channels, channels
+from milepost.live.channels import Message
 from milepost.runtime.lifecycle import background
 
 
@@ -59,3 +62,56 @@ async def test_an_answer_that_is_faster_than_the_question_is_an_answer(
         await asyncio.gather(*waits, return_exceptions=True)
     assert not lost.is_set(), "a connection that answered was given up as silent"
     assert not waits[0].cancelled(), "it was not asked five times"
+
+
+class Unconfirmed(Channels):
+    """Tells the server what is wanted only while `telling` is set."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.telling = asyncio.Event()
+        self.telling.set()
+        self.in_vain = asyncio.Event()
+        """Somebody waited for channels, and gave up."""
+
+    async def _tell(self, connection: Any) -> None:
+        await self.telling.wait()
+        await super()._tell(connection)
+
+    async def watch(self, channels: Sequence[str], timeout: float) -> None:
+        """Attach."""
+        try:
+            await super().watch(channels, timeout)
+        except Unavailable:
+            self.in_vain.set()
+            raise
+
+
+async def test_what_was_missed_is_made_up_for_only_when_everything_is_heard_again(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    back: list[bool] = []
+    caught_up, told = asyncio.Event(), asyncio.Event()
+
+    def deliver(messages: Sequence[Message]) -> None:
+        heard.extend(message for _, message, _ in messages)
+        told.set()
+
+    async def reconnected() -> None:
+        back.append(slow.telling.is_set())
+        caught_up.set()
+
+    slow = Unconfirmed(redis, deliver, reconnected)
+    async with background(("channels", slow.run)), asyncio.timeout(30):
+        await slow.watch(["one"], timeout=5)
+        monkeypatch.setattr(channels, "ANSWER_S", 0.1)
+        slow.telling.clear()
+        await redis.client_kill_filter(_type="pubsub")
+        await slow.in_vain.wait()
+        await redis.publish("one", "missed")
+        slow.telling.set()
+        await caught_up.wait()
+        await redis.publish("one", "heard")
+        await told.wait()
+    assert (back, heard) == ([True], [b"heard"])
