@@ -90,6 +90,11 @@ class Settings(BaseSettings):
     max_connections_per_address: int | None = Field(
         default=None, ge=1, description="Of one address; unset: 1,000, and any number from this machine."
     )
+    max_new_connections_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="Of one address, after a burst of as many as it may have; unset: 20, and any number from this machine.",
+    )
     max_connections_per_tenant: int = Field(default=10_000, ge=1, description="Of one tenant.")
     max_pending_hellos: int = Field(
         default=2_500, ge=1, description="Clients that have not said who they are; beyond that the oldest is cut off."

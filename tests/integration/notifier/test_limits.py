@@ -58,6 +58,28 @@ async def test_an_address_has_so_many_connections(tight: Settings, redis: Redis,
             pass
 
 
+async def test_an_address_opens_connections_at_a_pace(
+    tight: Settings, redis: Redis, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    slow = tight.model_copy(update={"max_new_connections_per_second": 0.001})
+    one = seen_as("203.0.113.1")
+    task = Living()
+    await snapshots.apply([task.queued()])
+    async with http_of(slow, redis, postgres) as http:
+        for _ in range(2):
+            async with watcher_of(http.edge, **one):
+                pass
+            await until(lambda: http.edge.clients == 0)
+        status, text = await refused(http.edge, **one)
+        assert (status, "MILEPOST_MAX_NEW_CONNECTIONS_PER_SECOND" in text) == (429, True)
+        path = f"/v1/tasks/{task.id}/events"
+        headers = {**AUTHORIZED, "X-Forwarded-For": "203.0.113.1"}
+        async with http.session.get(path, headers=headers) as response:
+            assert (response.status, response.headers.get("Retry-After")) == (429, "5")
+        async with watcher_of(http.edge, **seen_as("203.0.113.2")):
+            pass
+
+
 async def test_streams_over_http_count_too(
     tight: Settings, redis: Redis, snapshots: Snapshots, postgres: Postgres
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from milepost.errors import SettingsError
 from milepost.runtime.settings import Settings
-from milepost_notifier.admission import BARRED_S, PER_ADDRESS, Addresses, Admission, Visit
+from milepost_notifier.admission import _REMEMBERED_MAX, BARRED_S, PER_ADDRESS, Addresses, Admission, Visit
 from milepost_notifier.budget import Budget
 
 PROXIES = ["10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48"]
@@ -103,6 +103,37 @@ class TestCounts:
             visit.over()
             visit.over()
         assert (dict(counts.by_address), dict(counts.by_tenant), counts.waiting) == ({}, {}, {})
+
+
+class TestComing:
+    def test_an_address_may_come_back_at_once_with_all_it_has_and_then_at_a_pace(self) -> None:
+        counts = admission(max_connections_per_address=30, max_new_connections_per_second=2)
+
+        def comes(now: float, address: str = "198.51.100.1") -> bool:
+            visit = Visit(counts)
+            came = visit.come(address, [], now) is None
+            visit.over()
+            return came
+
+        assert [comes(0.0) for _ in range(31)] == [True] * 30 + [False]
+        assert comes(0.0, "198.51.100.2")
+        assert [comes(1.0) for _ in range(3)] == [True, True, False]
+        assert [comes(100.0) for _ in range(31)] == [True] * 30 + [False]
+
+    @pytest.mark.parametrize("local", ["127.0.0.1", "::1", None])
+    def test_this_machine_may_come_as_fast_as_it_likes_unless_a_limit_is_set(self, local: str | None) -> None:
+        counts = admission()
+        assert not any(counts.too_fast(counts.addresses.client(local, []), 0.0) for _ in range(PER_ADDRESS + 1))
+        strict = admission(max_new_connections_per_second=1, max_connections_per_address=2)
+        assert [strict.too_fast(strict.addresses.client(local, []), 0.0) for _ in range(3)] == [False, False, True]
+
+    def test_of_many_addresses_those_that_came_last_are_remembered(self) -> None:
+        counts = admission(max_connections_per_address=1, max_new_connections_per_second=1)
+        names = [f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(_REMEMBERED_MAX + 1)]
+        assert not any(counts.too_fast(name, 0.0) for name in names)
+        assert counts.too_fast(names[-1], 0.0)
+        assert not counts.too_fast(names[0], 0.0)
+        assert len(counts._coming) == _REMEMBERED_MAX
 
 
 class TestBarring:

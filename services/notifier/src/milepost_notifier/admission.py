@@ -1,4 +1,4 @@
-"""Who may connect, and how many at once. Counts: no sockets, no clock."""
+"""Who may connect, how many at once, and how fast one after the other. Counts: no sockets, no clock."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -6,15 +6,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from milepost.runtime.settings import Settings
+from milepost_notifier.budget import Budget
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 PER_ADDRESS: Final = 1_000
 """Connections of one address, unless the setting says otherwise."""
+COMING_A_SECOND: Final = 20.0
+"""Connections an address may open a second, unless the setting says otherwise; at once as many as it may have."""
 BARRED_S: Final = 10.0
 """An address that sent too much may not come back for so long: a new connection has a burst of its own."""
-_BARRED_MAX: Final = 10_000
+_REMEMBERED_MAX: Final = 10_000
 _V6_HOME: Final = 64
 """Who has one IPv6 address has all of these."""
 
@@ -53,12 +56,15 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self.addresses = Addresses(settings.trusted_proxies)
         self.per_address = settings.max_connections_per_address
+        self.a_second = settings.max_new_connections_per_second
         self.per_tenant = settings.max_connections_per_tenant
         self.most_waiting = settings.max_pending_hellos
         self.by_address: Counter[str] = Counter()
         self.by_tenant: Counter[str] = Counter()
         self.waiting: dict[Visit, Callable[[], object]] = {}
         self._barred: dict[str, float] = {}
+        self._coming: dict[str, Budget] = {}
+        """Of addresses that came not long ago, those that came last at the end."""
 
     def allowed(self, address: str) -> float:
         """Return how many connections an address may have."""
@@ -66,10 +72,24 @@ class Admission:
             return self.per_address
         return float("inf") if _local(address) else PER_ADDRESS
 
+    def too_fast(self, address: str, now: float) -> bool:
+        """Take that somebody comes from an address; return whether it opens connections faster than it may."""
+        if self.a_second is None and _local(address):
+            return False
+        budget = self._coming.pop(address, None)
+        if budget is None:
+            rate = COMING_A_SECOND if self.a_second is None else self.a_second
+            # All that it has may come back at once, as they do when a notifier was lost.
+            budget = Budget(rate, max(rate, 1.0, PER_ADDRESS if self.per_address is None else self.per_address), now)
+        self._coming[address] = budget
+        if len(self._coming) > _REMEMBERED_MAX:
+            del self._coming[next(iter(self._coming))]
+        return not budget.take(now)
+
     def bar(self, address: str, now: float) -> None:
         """Let nobody in from an address for a while, unless everybody may come from there."""
         if not _local(address):
-            if len(self._barred) >= _BARRED_MAX:
+            if len(self._barred) >= _REMEMBERED_MAX:
                 self._barred = {name: until for name, until in self._barred.items() if until > now}
             self._barred[address] = now + BARRED_S
 
@@ -109,6 +129,9 @@ class Visit:
         address = admission.addresses.client(peer, forwarded)
         if admission.barred(address, now):
             return f"Somebody at your address sent too much; nobody from there is let in for {BARRED_S:g} seconds."
+        if admission.too_fast(address, now):
+            allowed = "MILEPOST_MAX_NEW_CONNECTIONS_PER_SECOND allows no more"
+            return f"Your address opens connections too fast; {allowed}. Wait longer before you come back."
         most = admission.allowed(address)
         if admission.by_address[address] >= most:
             allowed = "MILEPOST_MAX_CONNECTIONS_PER_ADDRESS allows no more"
