@@ -7,11 +7,12 @@
 -- the members have to be given one by one.
 --
 -- Postgres knows every lifecycle change up to its position. So if no lifecycle event in the snapshot is later, its
--- members win over the snapshot's, except progress that was made after that position.
+-- members win over the snapshot's, except progress that was made after that position. Where that mends a snapshot that
+-- had missed something, those who watch are told so: the events they had lack it too.
 
 local function seed(key, history, i, members)
   local e, s, ttl, finished, row = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row', '@h', '@late')
+  local have = redis.call('HMGET', key, '@e', '@s', '@le', '@ls', '@pe', '@ps', '@ge', '@gs', '@tp', '@row', '@h', '@late', '@base')
   local e0, s0 = tonumber(have[1] or -1), tonumber(have[2] or -1)
   local head0 = not have[1] and have[11]
   if head0 then
@@ -80,6 +81,10 @@ local function seed(key, history, i, members)
     if reaches(have[7], have[8]) then
       redis.call('HDEL', key, '@ge', '@gs')
     end
+  end
+  if (have[7] or not (have[13] or head0)) and redis.call('HEXISTS', key, '@ge') == 0 then
+    local at = e0 .. ' ' .. s0
+    redis.call('PUBLISH', key, at .. ' ' .. at .. ' mended 0 0 -\n{}')
   end
   return 0
 end

@@ -41,6 +41,8 @@ MEMBERS: Final = frozenset(Task.model_fields) - {"links"}
 TERMINAL: Final = frozenset(kind.value for kind in EventKind if kind.terminal)
 SEED: Final = "seed"
 """Not an event: the snapshot was moved forward from Postgres."""
+MENDED: Final = "mended"
+"""Not an event: what was missed of the task is in the snapshot now, put in from Postgres."""
 MEMBERS_MAX: Final = 256
 _UTC: Final = orjson.OPT_UTC_Z
 _WHOLE: Final = (b"2", b"3")

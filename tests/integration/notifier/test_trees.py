@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import pytest
@@ -165,7 +165,7 @@ class Held:
         await self._go.wait()
         return views
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> Self:
         self._snapshots.read_many = self  # type: ignore[method-assign]
         return self
 

@@ -15,6 +15,8 @@ from milepost.runtime.settings import Settings
 from milepost_notifier import resolver
 from milepost_notifier.edge import Edge
 from milepost_notifier.limits import Limits
+from milepost_schemas.event import EventKind
+from milepost_schemas.position import Position
 from tests.integration.notifier.acting import KEY, Living, Postgres, Server, Watcher, line_to, watcher_of
 from tests.integration.notifier.conftest import edge_of
 
@@ -222,6 +224,29 @@ async def test_an_audit_finds_what_the_channel_lost(edge: Edge, snapshots: Snaps
         await edge.audit()
         assert (await watcher.next())["data"] == {"line": "lost"}
         assert (await watcher.next())["at"] == list(task.at)
+
+
+async def test_what_redis_had_missed_is_shown_to_all_once_somebody_s_look_up_mends_it(
+    settings: Settings, redis: Redis, edge: Edge, snapshots: Snapshots, postgres: Postgres
+) -> None:
+    task = Living(postgres)
+    await snapshots.apply([task.queued()])
+    async with edge_of(settings, redis, postgres) as another, watcher_of(edge) as one, watcher_of(another) as other:
+        for watcher in (one, other):
+            await watcher.sub(task.id, tree=False)
+            await watcher.at((0, 0))
+        task.at = Position(1, 1)
+        lost = task._event(EventKind.WAITING, {"state": "waiting", "attempt": 2})
+        with postgres.away():
+            task.at = Position(1, 2)
+            await snapshots.apply([task._event(EventKind.WAITING, {"state": "waiting"})])
+            for watcher in (one, other):
+                assert (await watcher.at((1, 2)))["task"]["attempt"] == 0
+        async with watcher_of(edge) as third:
+            await third.sub(task.id, tree=False)
+            assert (await third.next())["task"]["attempt"] == lost.data["attempt"]
+        for watcher in (one, other):
+            assert (await watcher.next())["task"]["attempt"] == lost.data["attempt"]
 
 
 async def test_redis_is_restarted_and_every_bar_reaches_its_end(

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from milepost.live import LiveEvent, View
-from milepost.live.wire import SEED
+from milepost.live.wire import MENDED, SEED
 from milepost_notifier.intents import Lookup
 from milepost_notifier.limits import Limits
 from milepost_schemas.event import EventKind
@@ -165,16 +165,23 @@ class Relay(RuleBasedStateMachine):
             at, task = self.redis.at, self.redis.task
             assert at is not None
             history = tuple(map(copy.copy, self.history))
-            view = View(at, orjson.dumps(task), task.get("state") in TERMINAL, history=history)
+            finished = task.get("state") in TERMINAL
+            view = View(at, orjson.dumps(task), finished, complete=self.redis.complete, history=history)
             self.read.append((lookup, view))
 
+    @rule()
+    def somebody_else_looks_it_up(self) -> None:
+        if not self.redis.complete:
+            self.seed()
+
     def seed(self) -> None:
-        before = self.redis.at
-        if self.redis.seed(*self.postgres):
+        before, complete = self.redis.at, self.redis.complete
+        moves = self.redis.seed(*self.postgres)
+        if moves or complete != self.redis.complete:
             assert self.redis.at is not None
-            moved = event(*self.redis.at, "waiting", {}, prev=before)
-            moved.kind = SEED
-            self.on_the_way.append(moved)
+            told = event(*self.redis.at, "waiting", {}, prev=before)
+            told.kind = SEED if moves else MENDED
+            self.on_the_way.append(told)
 
     @precondition(lambda self: self.read)
     @rule()

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.live import LiveEvent, View
-from milepost.live.wire import SEED
+from milepost.live.wire import MENDED, SEED
 from milepost_notifier.following import FORBIDDEN
 from milepost_notifier.intents import Descend, Forget, Lookup
 from milepost_notifier.limits import Limits
@@ -237,20 +237,26 @@ class Trees(RuleBasedStateMachine):
             history = tuple(map(copy.copy, task.history))
             shown = dict(task.redis.task)
             finished = shown.get("state") in TERMINAL
-            view = View(task.redis.at, orjson.dumps(shown), finished, history=history)
+            view = View(task.redis.at, orjson.dumps(shown), finished, complete=task.redis.complete, history=history)
             covered = intent.grant is None or intent.grant.covers_members(shown)
             self.read.append((intent, view if covered else None))
 
     def children(self, parent: UUID) -> Iterable[tuple[UUID, Position]]:
         return ((task.id, task.postgres[1]) for task in self.tasks.values() if task.parent == parent)
 
+    @rule(which=st.integers(0, TASKS_MAX))
+    def somebody_else_looks_it_up(self, which: int) -> None:
+        if (task := self.some(which)) is not None and not task.redis.complete:
+            self.seed(task)
+
     def seed(self, task: Lived) -> None:
-        before = task.redis.at
-        if task.redis.seed(*task.postgres):
+        before, complete = task.redis.at, task.redis.complete
+        moves = task.redis.seed(*task.postgres)
+        if moves or complete != task.redis.complete:
             assert task.redis.at is not None
-            moved = event(*task.redis.at, "waiting", {}, prev=before, task=task.id)
-            moved.kind = SEED
-            self.tell(task.id, None, moved)
+            told = event(*task.redis.at, "waiting", {}, prev=before, task=task.id)
+            told.kind = SEED if moves else MENDED
+            self.tell(task.id, None, told)
 
     @precondition(lambda self: self.read)
     @rule()

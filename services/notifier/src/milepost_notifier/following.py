@@ -8,7 +8,7 @@ import orjson
 
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.live import LiveEvent, View
-from milepost.live.wire import SEED
+from milepost.live.wire import MENDED, SEED
 from milepost_notifier.intents import Descend, Forget, Intent, Lookup
 from milepost_notifier.limits import Limits
 from milepost_notifier.outbox import Outbox, Subscription
@@ -145,6 +145,11 @@ class Following:
         sub.proven = True  # else it would have been refused
         buffer, sub.buffer, sub.buffered = sub.buffer, [], 0
         before = None if sub.fresh else sub.position
+        mended, sub.mended = sub.mended, False
+        if mended and view.complete:  # events do not bring what was missed
+            sub.force = sub.force or sub.position is not None
+        elif mended:  # it was read before
+            sub.stale = True
         self._catch_up(sub, view)
         in_vain, sub.in_vain = sub.in_vain, before is not None and sub.position == before
         # A view that lags behind the client is not the last word, unless it says that this very run is over. Nor is one
@@ -247,6 +252,10 @@ class Following:
         if sub.join:
             self._keep(sub, event)
             return
+        if event.kind == MENDED:
+            sub.force = True
+            self._look(sub)
+            return
         position = sub.position
         if position is not None and event.at <= position:
             return
@@ -265,7 +274,9 @@ class Following:
             self._finish(sub)
 
     def _keep(self, sub: Subscription, event: LiveEvent) -> None:
-        if sub.buffered + event.size > self._limits.buffer:
+        if event.kind == MENDED:
+            sub.mended = True
+        elif sub.buffered + event.size > self._limits.buffer:
             sub.buffer, sub.buffered, sub.again = [], 0, True
         elif not sub.again:  # the second look-up finds what comes after a hole in the buffer
             sub.buffer.append(event)

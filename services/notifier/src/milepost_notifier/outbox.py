@@ -35,6 +35,7 @@ class Subscription:
         "known",
         "lines",
         "member",
+        "mended",
         "patches",
         "position",
         "proven",
@@ -70,6 +71,8 @@ class Subscription:
         """The last look-up did not take the client any further."""
         self.behind = False
         """Events were left out because the client is slow."""
+        self.mended = False
+        """What had been missed of the task was put in while a look-up is under way."""
         self.again = False
         """One look-up is not enough: events were left out while it took."""
         self.stale = False
