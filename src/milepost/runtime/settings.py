@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     max_new_connections_per_second: float | None = Field(
         default=None,
         gt=0,
-        description="Of one address, after a burst of as many as it may have; unset: 20, and any number from this machine.",
+        description="Of one address, after a burst of as many as it may have; unset: 20, this machine any number.",
     )
     max_connections_per_tenant: int = Field(default=10_000, ge=1, description="Of one tenant.")
     max_pending_hellos: int = Field(
