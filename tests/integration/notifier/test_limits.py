@@ -8,13 +8,16 @@ from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from milepost.domain.grant import Grant
 from milepost.live import Snapshots
 from milepost.runtime.settings import Settings
 from milepost.runtime.tokens import Tokens
+from milepost_notifier.connections import Connection
 from milepost_notifier.edge import Edge
 from milepost_notifier.limits import Limits
+from milepost_notifier.session import Session
 from milepost_schemas.frames import CloseCode
 from tests.integration.notifier.acting import KEY, Living, Postgres, Watcher, line_to, watcher_of
 from tests.integration.notifier.conftest import edge_of
@@ -188,3 +191,47 @@ async def test_frames_that_are_no_messages_count(
             kind = Opcode.CONT if opcode is Opcode.TEXT and number else opcode
             line.transport.write(Frame(kind, data, fin=fin).serialize(mask=True))
         assert (await watcher.closed())[0] == OVER
+
+
+async def test_what_one_client_sends_at_once_does_not_hold_up_the_others(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[Session] = []
+    receive = Session.receive
+
+    def noted(session: Session, message: str | bytes, now: float) -> None:
+        order.append(session)
+        receive(session, message, now)
+
+    async with watcher_of(edge) as busy, watcher_of(edge) as other:
+        monkeypatch.setattr(Session, "receive", noted)
+        ping = Frame(Opcode.TEXT, b'{"t":"ping"}').serialize(mask=True)
+        for watcher, times in ((busy, 1000), (other, 1)):
+            line: Any = watcher.line
+            line.transport.write(ping * times)
+        assert (await other.next())["t"] == "pong"
+        await busy.send({"t": "sub", "id": 1, "task": str(uuid7())})
+        await busy.until(lambda frame: frame["t"] == "err")
+    [alone] = [session for session in set(order) if order.count(session) == 1]
+    assert order.index(alone) < 100
+
+
+async def test_of_a_flood_little_more_than_its_beginning_is_looked_at(
+    settings: Settings, redis: Redis, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(subs=1, frames=1)
+    looked_at = 0
+    process = Connection.process_event
+
+    def counted(connection: Connection, event: Event) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        process(connection, event)
+
+    monkeypatch.setattr(Connection, "process_event", counted)
+    async with edge_of(settings, redis, postgres, limits=limits) as edge, watcher_of(edge) as watcher:
+        line: Any = watcher.line
+        pong = Frame(Opcode.PONG, b"").serialize(mask=True)
+        line.transport.write(pong * 20_000)
+        assert (await watcher.closed())[0] == OVER
+    assert looked_at < limits.burst + 1_000

@@ -24,6 +24,8 @@ CLOSE_S: Final = 5.0
 """A client has so long to answer a close."""
 BAD_TICKET: Final = "This ticket is not valid: it lets in once, and for 30 seconds. Ask for another one."
 _CHUNK: Final = 32 * 1024
+_SIP: Final = 4 * 1024
+"""So many bytes are looked at before it is asked whether there were too many frames: of a flood the rest is not."""
 _TICKET: Final = re.compile(r"ticket=([A-Za-z0-9_-]{1,64})")
 _NO_QUERY: Final = "Nothing but a ticket goes into the URL: it ends up in logs. Send the token in hello.\n"
 
@@ -59,9 +61,11 @@ class Connection(ServerConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, unless there were too many."""
-        if not self.flooded:
-            super().data_received(data)
+        """Take bytes, until there were too many frames in them."""
+        for start in range(0, len(data), _SIP):
+            if self.flooded:
+                return
+            super().data_received(data[start : start + _SIP])
 
     def process_event(self, event: Event) -> None:
         """Take a frame, if it is not one too many: control frames, and parts of a message that is never whole, too."""

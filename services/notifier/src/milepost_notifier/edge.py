@@ -46,6 +46,8 @@ TICK_S: Final = 0.5
 FRAME_MAX: Final = 16 * 1024
 BACKLOG: Final = 4096
 """So many may knock at once, as far as the system lets them; whom it turns away tries again seconds later."""
+TAKEN_AT_ONCE: Final = 16
+"""After so many messages of one client the others have their turn."""
 WRITE_AT: Final = 32 * 1024
 """Events of one wake-up go out together, unless they are more than this: a burst alone makes nobody slow."""
 GOODBYES_A_SECOND: Final = 200
@@ -219,7 +221,11 @@ class Edge:
             self.count(connection, session)
             self.serve(connection)
         try:
+            taken = 0
             async for message in connection:
+                taken += 1
+                if taken % TAKEN_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 if (token := token_in(message)) is not None:
                     await self._meet(session, token)
                 session.receive(message, loop.time())
