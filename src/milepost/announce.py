@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -11,6 +11,7 @@ from milepost.log.topics import Topics
 from milepost.log.writer import Record, Writer
 from milepost.store.records import PRIORITY_NAMES, Held
 from milepost.store.view import JSON_OPTIONS, task_view
+from milepost.window import Ask, Window
 from milepost_schemas import CancelRequest, Completion, Dispatch, Event, EventKind, Position, Priority
 from milepost_schemas.cloudevents import headers_of
 
@@ -25,6 +26,19 @@ _COMPLETION_MEMBERS: Final = (
 )  # fmt: skip
 
 
+class Hint(NamedTuple):
+    """That a task was queued under an epoch; `key` is None for a task without one."""
+
+    task: UUID
+    tenant: str
+    type: str
+    queue: str
+    priority: Priority
+    epoch: int
+    traceparent: str | None
+    key: str | None
+
+
 class Announcer:
     """Tells Kafka, and never waits.
 
@@ -32,12 +46,24 @@ class Announcer:
     completions stay in the outbox for whoever sweeps it.
     """
 
-    def __init__(self, writer: Writer, topics: Topics, source: str, acknowledged: Callable[[Held], None]) -> None:
-        """`acknowledged` is called for each completion Kafka has, so that its outbox row can go."""
+    def __init__(
+        self,
+        writer: Writer,
+        topics: Topics,
+        source: str,
+        acknowledged: Callable[[Held], None],
+        room: Ask | None = None,
+    ) -> None:
+        """`acknowledged` is called for each completion Kafka has, so that its outbox row can go.
+
+        `room` counts what waits, so that hints are withheld where much does (and `look_for_room` is to be run); without
+        it all go.
+        """
         self._writer = writer
         self._topics = topics
         self._source = source
         self._acknowledged = acknowledged
+        self._window: Window[Hint] | None = None if room is None else Window(room, self._hint)
         self._named: tuple[UUID, str] | None = None
 
     def _name(self, task: UUID) -> str:
@@ -46,15 +72,23 @@ class Announcer:
             self._named = (task, str(task))
         return self._named[1]
 
-    def dispatch(
-        self, task: UUID, tenant: str, type_: str, queue: str, priority: Priority, epoch: int, traceparent: str | None
-    ) -> None:
-        """Hint that a task was queued under `epoch`."""
+    def dispatch(self, hint: Hint) -> None:
+        """Hint that a task was queued, if there is room in the window; else workers find it by itself."""
+        if self._window is None or self._window.admits((hint.tenant, hint.queue), hint):
+            self._hint(hint)
+
+    async def look_for_room(self) -> None:
+        """Count what waits where the window's room runs out, until cancelled."""
+        if self._window is not None:
+            await self._window.run()
+
+    def _hint(self, hint: Hint) -> None:
+        task, tenant, type_, queue, priority, epoch, traceparent, key = hint
         name = self._name(task)
         headers = headers_of(
             Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
-        value = orjson.dumps({"task": name, "tenant": tenant, "type": type_, "epoch": epoch})
+        value = orjson.dumps({"task": name, "tenant": tenant, "type": type_, "epoch": epoch, "key": key})
         self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers, hint=True))
 
     def event(
@@ -102,13 +136,16 @@ class Announcer:
         """Tell of a task that was queued again: an event for watchers, a hint for workers."""
         self.row_event(row, kind)
         self.dispatch(
-            row["id"],
-            row["tenant"],
-            row["type"],
-            row["queue"],
-            PRIORITY_NAMES[row["priority"]],
-            row["epoch"],
-            row["traceparent"],
+            Hint(
+                row["id"],
+                row["tenant"],
+                row["type"],
+                row["queue"],
+                PRIORITY_NAMES[row["priority"]],
+                row["epoch"],
+                row["traceparent"],
+                row["key"],
+            )
         )
 
     def ended(self, row: Any) -> None:

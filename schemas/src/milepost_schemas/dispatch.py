@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from pydantic import Field
+
 from milepost_schemas.base import Contract
 
 
@@ -12,3 +14,4 @@ class Dispatch(Contract):
     tenant: str
     type: str
     epoch: int
+    key: str | None = Field(default=None, description="The task's key; left out by older writers.")

@@ -173,6 +173,12 @@ class Reader:
             return None
         return ends
 
+    async def read_waiting(self, limit: int) -> Records:
+        """Return up to `limit` records that were fetched already, without waiting for others. Raises as `read` does."""
+        records = await self._take((), limit, 0.0)
+        self._asked(everything=len(records) < limit)
+        return records
+
     async def read_in_order(self, lanes: Sequence[frozenset[str]], limit: int, wait_s: float) -> Records:
         """The same, but records of an earlier lane (a set of topics) come before those of a later one."""
         found: Records = []

@@ -1,6 +1,7 @@
 """Postgres: the owner of every task. SQL in `sql/`, tables in `migrations/`, one thin class over both."""
 
 from milepost.store.connection import open_pool
+from milepost.store.limits import Limited
 from milepost.store.migrate import migrate, pending
 from milepost.store.records import (
     CancelOutcome,
@@ -30,6 +31,7 @@ __all__ = [
     "Finish",
     "GivenUp",
     "Held",
+    "Limited",
     "Moved",
     "NewTask",
     "Release",

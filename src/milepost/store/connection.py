@@ -1,6 +1,8 @@
 """How we connect to Postgres, and which of its errors mean "not now"."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -81,10 +83,17 @@ class Pool(asyncpg.Pool):
             return await self._run(query, args)
 
     async def _run(self, query: str, args: tuple[Any, ...]) -> list[Any]:
+        async with self.held() as connection:
+            rows: list[Any] = await connection.fetch(query, *args)
+            return rows
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Connection]:
+        """Give a connection for several statements. Raises whatever asyncpg raises, TimeoutError, Unavailable."""
         async with asyncio.timeout(ACQUIRE_S):
             connection = await self.acquire()
         try:
-            return await connection.fetch(query, *args)
+            yield connection
         finally:
             # Without a bound this waits for ever for a server that took a statement and never answers.
             await self.release(connection, timeout=RELEASE_S)

@@ -1,6 +1,7 @@
 """Every statement of Milepost, one method each. Batched ones take and return sequences in the same order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 
 from milepost.domain.presence import Sighting
 from milepost.errors import Unavailable
-from milepost.store.connection import Pool, transient
+from milepost.store.connection import Connection, Pool, transient
 from milepost.store.records import (
     PRIORITIES,
     CancelOutcome,
@@ -46,7 +47,7 @@ def sql(name: str) -> str:
     return files("milepost.store").joinpath("sql", f"{name}.sql").read_text()
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...] | None]:
+def columns_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...] | None]:
     """Return the columns of rows for `unnest`; None, which it reads as NULLs, for one with no value at all.
 
     Not only short: asyncpg asks each value of an array whether it is an array too.
@@ -55,8 +56,24 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...] | None]:
     return [None if column[0] is None and column.count(None) == len(column) else column for column in columns]
 
 
-def _claimed(row: Any) -> Claimed:
+def claimed_row(row: Any) -> Claimed:
+    """Return what a claim gave."""
     return Claimed(*row.values())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Make what Postgres says of itself an Unavailable that tells what to do."""
+    try:
+        yield
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        raise Unavailable("The database lacks tables of this version. Run `milepost migrate`.") from error
+    except Unavailable:
+        raise  # it says what is wrong with each host
+    except Exception as error:
+        if transient(error):
+            raise Unavailable(f"Postgres did not answer ({type(error).__name__}). Try again in a moment.") from error
+        raise
 
 
 class Store:
@@ -70,18 +87,15 @@ class Store:
         self._pool = pool
 
     async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
-        try:
+        with _explained():
             return await self._pool.fetch(sql(name), *arguments)
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
-            raise Unavailable("The database lacks tables of this version. Run `milepost migrate`.") from error
-        except Unavailable:
-            raise  # it says what is wrong with each host
-        except Exception as error:
-            if transient(error):
-                raise Unavailable(
-                    f"Postgres did not answer ({type(error).__name__}). Try again in a moment."
-                ) from error
-            raise
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        """Give a connection for several statements of one transaction. Raises Unavailable."""
+        with _explained():
+            async with self._pool.held() as connection, connection.transaction():
+                yield connection
 
     async def ping(self) -> None:
         """Return if Postgres answers and takes writes. Raises Unavailable."""
@@ -104,7 +118,7 @@ class Store:
         """
         # One order of keys for everybody: two batches that share keys would otherwise wait for each other's rows.
         ordered = sorted(tasks, key=lambda t: (t.tenant, t.idempotency_key or ""))
-        columns = _columns(
+        columns = columns_of(
             (
                 t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
                 t.labels, t.key, t.parent_id, t.root_id, t.traceparent, t.idempotency_key, t.fingerprint,
@@ -116,7 +130,7 @@ class Store:
         missing = [(t.tenant, t.idempotency_key, t.id) for t in tasks if t.id not in stored]
         before: dict[tuple[str, str | None], Any] = {}
         if missing:
-            for row in await self._fetch("submitted_before", *_columns(missing)):
+            for row in await self._fetch("submitted_before", *columns_of(missing)):
                 before[row["tenant"], row["idempotency_key"]] = row
                 stored.setdefault(row["id"], row)
         results = []
@@ -134,7 +148,7 @@ class Store:
 
     async def get_many(self, pairs: Sequence[tuple[str, UUID]]) -> list[Any | None]:
         """Return the row of each (tenant, task), in that order; None where the tenant has no such task."""
-        found = {(row["tenant"], row["id"]): row for row in await self._fetch("get_many", *_columns(pairs))}
+        found = {(row["tenant"], row["id"]): row for row in await self._fetch("get_many", *columns_of(pairs))}
         return [found.get(pair) for pair in pairs]
 
     async def find(self, tenant: str, filters: Filters) -> list[Any]:
@@ -160,41 +174,34 @@ class Store:
         """Take those of `wanted` that are still queued under their epoch."""
         if not wanted:
             return []
-        return [_claimed(row) for row in await self._fetch("claim", *_columns(wanted), worker, lease_s)]
-
-    async def steal(
-        self, worker: UUID, lease_s: float, queues: list[str], types: list[str], older_than_s: float, limit: int
-    ) -> list[Claimed]:
-        """Take up to `limit` tasks that have been queued for longer than `older_than_s`."""
-        rows = await self._fetch("steal", queues, types, worker, lease_s, older_than_s, limit)
-        return [_claimed(row) for row in rows]
+        return [claimed_row(row) for row in await self._fetch("claim", *columns_of(wanted), worker, lease_s)]
 
     async def renew(self, lease_s: float, rows: Sequence[tuple[Held, int, str | None]]) -> list[Renewed]:
         """Keep leases; each row is (held, last seq, progress as JSON text or None). Missing ones are lost."""
-        columns = _columns((held.id, held.epoch, seq, progress) for held, seq, progress in rows) or [None] * 4
+        columns = columns_of((held.id, held.epoch, seq, progress) for held, seq, progress in rows) or [None] * 4
         found = await self._fetch("renew", *columns, lease_s)
         return [Renewed(Held(row["id"], row["epoch"]), row["cancel"]) for row in found]
 
     async def finish(self, rows: Sequence[Finish]) -> list[Moved | None]:
         """Write terminal states and their outbox rows; None for a task that has been fenced."""
-        columns = _columns((*r.held, r.seq, r.state, r.result, r.error, r.progress) for r in rows)
+        columns = columns_of((*r.held, r.seq, r.state, r.result, r.error, r.progress) for r in rows)
         return self._moved(rows, await self._fetch("finish", *columns))
 
     async def retry(self, rows: Sequence[Retry]) -> list[Moved | None]:
         """Schedule next attempts; None for a task that has been fenced."""
-        columns = _columns((*r.held, r.seq, r.delay, r.error, r.progress) for r in rows)
+        columns = columns_of((*r.held, r.seq, r.delay, r.error, r.progress) for r in rows)
         return self._moved(rows, await self._fetch("retry", *columns))
 
     async def release(self, rows: Sequence[Release]) -> list[Moved | None]:
         """Give tasks back to their queue without counting the attempt; None for one that has been fenced."""
-        columns = _columns((*r.held, r.seq) for r in rows)
+        columns = columns_of((*r.held, r.seq) for r in rows)
         return self._moved(rows, await self._fetch("release", *columns))
 
     async def abandon(self, rows: Sequence[GivenUp]) -> set[Held]:
         """Leave tasks to the next sweep, each with its reason; return those that were ours. Once said it stays so."""
         if not rows:
             return set()
-        columns = _columns((*r.held, r.error, r.counts) for r in rows)
+        columns = columns_of((*r.held, r.error, r.counts) for r in rows)
         return {Held(row["id"], row["epoch"]) for row in await self._fetch("abandon", *columns)}
 
     async def held_by(self, worker: UUID) -> list[Held]:
@@ -247,7 +254,7 @@ class Store:
 
     async def delete_outbox(self, rows: Sequence[Held]) -> list[None]:
         """Forget completions that Kafka acknowledged."""
-        await self._fetch("outbox_delete", *_columns(rows))
+        await self._fetch("outbox_delete", *columns_of(rows))
         return [None] * len(rows)
 
     # -- workers and types
@@ -281,7 +288,7 @@ class Store:
             )
             for t in sorted(types, key=lambda t: t.type)
         )  # fmt: skip
-        await self._fetch("announce_types", *_columns(rows))
+        await self._fetch("announce_types", *columns_of(rows))
 
     async def types(self) -> list[TypeInfo]:
         """Return every type a worker has ever announced, by name."""
@@ -312,7 +319,7 @@ class Store:
         """The same for many (tenant, task) in one statement; those that do not exist are left out."""
         if not pairs:
             return []
-        return [(task_view(row), position(row)) for row in await self._fetch("get_many", *_columns(pairs))]
+        return [(task_view(row), position(row)) for row in await self._fetch("get_many", *columns_of(pairs))]
 
     async def children(self, pairs: Sequence[tuple[str, UUID]], limit: int) -> list[Child]:
         """Return the children of many (tenant, task) in one statement, of each `limit` at most, open ones first.
@@ -321,7 +328,7 @@ class Store:
         """
         if not pairs:
             return []
-        rows = await self._fetch("children", *_columns(pairs), limit, limit * NEWEST)
+        rows = await self._fetch("children", *columns_of(pairs), limit, limit * NEWEST)
         return [Child(row["tenant"], row["parent"], row["id"], position(row), row["over"]) for row in rows]
 
     async def descendants_among(self, tenant: str, pairs: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:

@@ -10,7 +10,8 @@ import uuid_utils.compat as uuid_utils
 
 from milepost.domain.states import TRANSITIONS
 from milepost.runtime.settings import Settings
-from milepost.store import NewTask, Store, migrate, open_pool
+from milepost.store import Claimed, Limited, NewTask, Store, migrate, open_pool
+from milepost.store.by_turns import ByTurns
 from milepost.store.connection import Pool
 from milepost_schemas import Priority
 from tests.conftest import MakeSettings
@@ -59,9 +60,19 @@ async def pool(settings: Settings) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def store(pool: Pool) -> Store:
-    await pool.execute("truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.workers, milepost.types")
-    return Store(pool)
+async def store(pool: Pool) -> Limited:
+    await pool.execute(
+        "truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.workers, milepost.types,"
+        " milepost.limits, milepost.paces"
+    )
+    return Limited(pool)
+
+
+async def stolen(
+    store: Limited, limit: int = 10, *, worker: UUID, queue: str = "default", type_: str = "t.x"
+) -> list[Claimed]:
+    """Have a worker that was never here steal tasks that have been queued for a second."""
+    return (await ByTurns(store, worker, 15.0, [queue], [type_]).take(limit, 1.0)).claimed
 
 
 async def row_of(store: Store, task: UUID) -> Any:

@@ -9,12 +9,12 @@ import uuid_utils.compat as uuid_utils
 
 from milepost.domain.presence import Sighting
 from milepost.runtime.settings import Settings
-from milepost.store import Claimed, GivenUp, Held, Release, Session, Store, WorkerBeat, open_session
+from milepost.store import Claimed, GivenUp, Held, Limited, Release, Session, Store, WorkerBeat, open_session
 from milepost.store.connection import Pool
 from milepost.store.hosts import Hosts
 from milepost.store.store import sql
 from tests.conftest import eventually
-from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
+from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of, stolen
 
 pytestmark = pytest.mark.stack
 
@@ -156,12 +156,12 @@ async def test_a_worker_learns_what_postgres_thinks_it_runs(store: Store) -> Non
     assert set(await store.held_by(WORKER)) == {each.held for each in mine}
 
 
-async def test_a_task_that_was_released_or_swept_can_be_stolen_at_once(store: Store, pool: Pool) -> None:
+async def test_a_task_that_was_released_or_swept_can_be_stolen_at_once(store: Limited, pool: Pool) -> None:
     claimed = await _claimed(store, WORKER, 2)
     await pool.execute("update milepost.tasks set queued_at = now() - interval '3 seconds'")
     await store.release([Release(claimed[0].held, 1)])
     await store.sweep(10, await _dead(store))
-    assert len(await store.steal(OTHER, 15.0, ["default"], ["t.x"], 1.0, 10)) == 2
+    assert len(await stolen(store, worker=OTHER)) == 2
 
 
 async def test_a_pass_over_a_hundred_thousand_tasks_reads_only_what_runs(store: Store, pool: Pool) -> None:

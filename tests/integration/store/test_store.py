@@ -9,13 +9,13 @@ import pytest
 from milepost.embedded import Stack
 from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
-from milepost.store import Filters, Finish, Held, Release, Retry, Store, migrate, open_pool, pending
+from milepost.store import Filters, Finish, Held, Limited, Release, Retry, Store, migrate, open_pool, pending
 from milepost.store.connection import Pool
 from milepost.store.migrate import known
 from milepost.store.store import sql
 from milepost_schemas import Position, Priority, TaskState, TypeInfo
 from tests.conftest import MakeSettings, eventually
-from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
+from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of, stolen
 
 pytestmark = pytest.mark.stack
 
@@ -197,7 +197,7 @@ async def test_a_cancel_request_is_kept_whatever_the_worker_does_next(store: Sto
     assert await pool.fetchval("select count(*) from milepost.outbox") == 3
 
 
-async def test_stealing_takes_the_most_urgent_first_and_only_what_is_old(store: Store, pool: Pool) -> None:
+async def test_stealing_takes_the_most_urgent_first_and_only_what_is_old(store: Limited, pool: Pool) -> None:
     low, normal, high = (
         new_task(priority=p) for p in (Priority.LOW, Priority.NORMAL, Priority.HIGH)
     )  # stored oldest first, stolen most urgent first
@@ -207,19 +207,15 @@ async def test_stealing_takes_the_most_urgent_first_and_only_what_is_old(store: 
     young = new_task()
     await pool.execute("update milepost.tasks set queued_at = now() - interval '5 seconds'")
     await store.submit([young])
-    stolen = [
-        task.id
-        for _ in range(4)
-        for task in await store.steal(WORKER, LEASE, ["default"], ["t.x"], older_than_s=1.0, limit=1)
-    ]
-    assert stolen == [high.id, normal.id, low.id]
+    order = [task.id for _ in range(4) for task in await stolen(store, 1, worker=WORKER)]
+    assert order == [high.id, normal.id, low.id]
 
 
-async def test_stealing_leaves_types_and_queues_of_others(store: Store, pool: Pool) -> None:
+async def test_stealing_leaves_types_and_queues_of_others(store: Limited, pool: Pool) -> None:
     await _queued(store)
     await pool.execute("update milepost.tasks set queued_at = now() - interval '5 seconds'")
-    assert await store.steal(WORKER, LEASE, ["default"], ["t.other"], 1.0, 10) == []
-    assert await store.steal(WORKER, LEASE, ["other"], ["t.x"], 1.0, 10) == []
+    assert await stolen(store, worker=WORKER, type_="t.other") == []
+    assert await stolen(store, worker=WORKER, queue="other") == []
 
 
 async def test_a_task_nobody_started_in_time_expires(store: Store, pool: Pool) -> None:
@@ -340,7 +336,7 @@ async def test_plans_made_on_empty_tables_still_look_tasks_up_by_their_id(pool: 
             rows = await connection.fetch(f"explain execute plan_of_{name}{arguments}")
             plan = "\n".join(row[0] for row in rows)
             assert "Seq Scan" not in plan, plan
-            assert not {"tasks_queued", "tasks_running"} & set(plan.replace(" on ", " ").split()), plan
+            assert not {"tasks_waiting", "tasks_running"} & set(plan.replace(" on ", " ").split()), plan
             assert "Index Cond: ((task_id = " in plan or "(id = " in plan, plan
             await connection.execute(f"deallocate plan_of_{name}")
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from milepost.store import Held, Retry, Store
+from milepost.store import Held, Limited, Retry, Store
 from milepost.store.connection import Pool
 from milepost_schemas import TypeInfo
-from tests.integration.store.conftest import WORKER, new_task, row_of
+from tests.integration.store.conftest import WORKER, new_task, row_of, stolen
 
 pytestmark = pytest.mark.stack
 
@@ -24,10 +24,10 @@ async def test_a_claim_says_how_much_of_the_total_time_is_left(store: Store) -> 
     assert left[bounded.id] == pytest.approx(100, abs=10)
 
 
-async def test_a_theft_says_it_too(store: Store, pool: Pool) -> None:
+async def test_a_theft_says_it_too(store: Limited, pool: Pool) -> None:
     await store.submit([new_task(total_timeout_s=100.0)])
     await pool.execute("update milepost.tasks set queued_at = now() - interval '5 seconds'")
-    (task,) = await store.steal(WORKER, LEASE, ["default"], ["t.x"], 1.0, 10)
+    (task,) = await stolen(store, worker=WORKER)
     assert task.left_s == pytest.approx(100, abs=10)
 
 

@@ -21,7 +21,7 @@ from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import Store, open_pool
+from milepost.store import Limited, open_pool
 from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
@@ -144,12 +144,12 @@ def create_app(settings: Settings) -> FastAPI:
 async def _services(settings: Settings) -> AsyncIterator[Services]:
     pool = await open_pool(settings, "api", size=_POOL)
     redis = connect(settings)  # when the first ticket is asked for
-    store, key_store = Store(pool), Keys(pool)
+    store, key_store = Limited(pool), Keys(pool)
     auth = Authenticator(settings, key_store)
     writer = Writer(settings, "milepost-api")
     acknowledged = Acknowledged(store)
     read = GroupCommit(store.get_many, limit=_READ_LIMIT, lanes=2, transient=transient)
-    announcer = Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged)
+    announcer = Announcer(writer, Topics(settings.topic_prefix), "/milepost/api", acknowledged, store.room)
     services = Services(
         settings=settings,
         auth=auth,
@@ -172,6 +172,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         async with background(
             ("kafka writer", writer.run),
             ("acknowledged", acknowledged.run),
+            ("window", announcer.look_for_room),
             ("types", services.types.run),
             ("dead letters", aside.run),
             ("health", services.standings.run),

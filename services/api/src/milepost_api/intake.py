@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat as uuids
 
+from milepost.announce import Hint
 from milepost.store import NewTask, Submitted, new_task_view
 from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
@@ -119,4 +120,6 @@ def _announce(services: Services, new: NewTask, submitted: Submitted, view: byte
     root = new.root_id or new.id
     services.announcer.event(new.id, new.tenant, root, _START, kind, orjson.Fragment(view), new.traceparent)
     if queued:
-        services.announcer.dispatch(new.id, new.tenant, new.type, new.queue, new.priority, 0, new.traceparent)
+        services.announcer.dispatch(
+            Hint(new.id, new.tenant, new.type, new.queue, new.priority, 0, new.traceparent, new.key)
+        )

@@ -1,17 +1,22 @@
-"""The two ways a worker gets tasks: pushed by Kafka, stolen from Postgres."""
+"""How a worker gets tasks: pushed by Kafka while it has slots to spare, by turns from Postgres when it had none."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
+from milepost.domain.turns import Group
 from milepost.errors import Unavailable
 from milepost.log import Reader, Topics, ensure_topics
 from milepost.log.reader import Consumed, Records
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import Claimed, Held, Store
+from milepost.store import Claimed, Held, Limited
+from milepost.store.by_turns import ByTurns
+from milepost.store.limits import group_of
+from milepost.store.records import PRIORITIES
 from milepost_schemas import Dispatch, Priority
 from milepost_schemas.cloudevents import UndecodableError, decode
 from milepost_worker.identity import Identity
@@ -22,6 +27,13 @@ log = get_logger("milepost.worker.intake")
 
 IDLE_WAIT_S = 0.25
 COMMIT_EVERY_S = 0.5
+LIMITS_EVERY_S = 1.0
+HELD_S = 0.25
+"""What a limit holds back is tried again so often, for the case that the place was freed elsewhere."""
+PASSED_OVER = 1_000
+"""So many hints are read at once by a worker that does not follow them."""
+BARREN_S = (0.02, 0.25)
+"""Pause after a look that brought nothing although somebody waits: the first, and at most."""
 BUSY_TIMES = 5
 """So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
@@ -35,7 +47,13 @@ class Intake:
     """Claims tasks while there are free slots, until told to stop."""
 
     def __init__(
-        self, settings: Settings, identity: Identity, store: Store, running: Running, start: Start, put_aside: PutAside
+        self,
+        settings: Settings,
+        identity: Identity,
+        store: Limited,
+        running: Running,
+        start: Start,
+        put_aside: PutAside,
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -45,9 +63,21 @@ class Intake:
         self._put_aside = put_aside
         topics = Topics(settings.topic_prefix)
         self._lanes = [frozenset(topics.work(queue, lane) for queue in identity.queues) for lane in Priority]
+        self._lane_of = {
+            topics.work(queue, lane): (queue, PRIORITIES[lane]) for queue in identity.queues for lane in Priority
+        }
         every = [topic for lane in self._lanes for topic in sorted(lane)]
         self._reader = Reader(settings, identity.name, every, group=f"{topics.prefix}-workers")
         self._types = frozenset(identity.types)
+        self._by_turns = ByTurns(store, identity.id, settings.lease, identity.queues, identity.types)
+        self._taking = asyncio.Lock()
+        self._freed = asyncio.Event()
+        """Set when a place under a limit may be free, or a task with a limit came."""
+        self._behind = False
+        """Whether tasks may wait whose hints we did not follow, or never got."""
+        self._barren = 0
+        self._uncommitted: Records = []
+        self._committed_at = 0.0
         self._idle = True
         self._closed = False
         self._claims: set[asyncio.Future[None]] = set()
@@ -63,43 +93,107 @@ class Intake:
         self._closed = True
 
     async def push(self) -> None:
-        """Read work topics and claim what they hint at. Raises when the consumer fails; run it again then."""
+        """Read work topics and claim what they hint at. Raises when the consumer fails; run it again then.
+
+        A worker whose slots were all taken does not go by hints, which come in the order of submissions: until nobody
+        waits any more it asks Postgres whose turn it is.
+        """
         await self._not_closed()
         await ensure_topics(self._settings, self._identity.queues)
         self._idle = True
-        loop = asyncio.get_running_loop()
+        self._behind = True  # who knows for how long nobody read
         async with self._reader.open():
             log.info("reading work topics", queues=self._identity.queues)
-            uncommitted: Records = []
-            committed_at = loop.time()
+            self._uncommitted.clear()
             while not self._closed:
-                await self._running.has_free()
-                records = await self._reader.read_in_order(self._lanes, self._running.free, IDLE_WAIT_S)
-                self._idle = not records
-                if records:
-                    await self._claim(records)
-                    uncommitted += records
-                if uncommitted and (not records or loop.time() - committed_at > COMMIT_EVERY_S):
-                    # Late on purpose: a hint that is read again finds its epoch gone and is skipped.
-                    await self._reader.commit(uncommitted)
-                    uncommitted.clear()
-                    committed_at = loop.time()
+                if self._running.free <= 0:
+                    self._behind = True
+                    await self._running.has_free()
+                if self._behind:
+                    await self._pass_over_hints()
+                    await self._take_turns()
+                else:
+                    await self._follow_hints()
 
-    async def _claim(self, records: Records) -> None:
-        wanted = {}
-        bad = []
+    async def _follow_hints(self) -> None:
+        records = await self._reader.read_in_order(self._lanes, self._running.free, IDLE_WAIT_S)
+        self._idle = not records
+        if records:
+            await self._claim(records)
+        await self._dealt_with(records, rest=not records)
+
+    async def _pass_over_hints(self) -> None:
+        """Read hints only to be rid of them: their tasks were committed before, so a look that begins now sees them."""
+        records = await self._reader.read_waiting(PASSED_OVER)
+        await self._hints_in(records)
+        await self._dealt_with(records, rest=False)
+
+    async def _dealt_with(self, records: Records, *, rest: bool) -> None:
+        """Commit now and then, and when there is a `rest`: late on purpose.
+
+        A hint that is read again finds its epoch gone and is skipped.
+        """
+        self._uncommitted += records
+        now = time.monotonic()
+        if self._uncommitted and (rest or now - self._committed_at > COMMIT_EVERY_S):
+            await self._reader.commit(self._uncommitted)
+            self._uncommitted.clear()
+            self._committed_at = now
+
+    async def _take_turns(self) -> None:
+        """Take what free slots there are for, whose turn it is; after the last one, follow hints again."""
+        self._idle = False
+        try:
+            got, more = await self._take(0.0)
+        except Unavailable as error:
+            log.warning("Postgres is away; nothing is claimed", error=str(error))
+            await asyncio.sleep(jittered(self._barren))
+            self._barren += 1
+            return
+        self._behind = more
+        if got or not more:
+            self._barren = 0
+        else:
+            first, most = BARREN_S
+            await asyncio.sleep(min(most, first * 2.0 ** min(self._barren, 10)))
+            self._barren += 1
+
+    def _not_held_back(self, hints: list[tuple[str, Dispatch]]) -> list[tuple[str, Dispatch]]:
+        """Return the hints whose tasks may be claimed by hint: not in a paused queue, and without a limit.
+
+        Those with a limit take turns at once.
+        """
+        limits, free = self._by_turns.limits, []
+        for topic, hint in hints:
+            queue, priority = self._lane_of[topic]
+            group = Group(queue, hint.tenant, priority, hint.type, hint.key or "")
+            if limits.pause(queue, hint.tenant) is not None:
+                continue
+            # An older writer leaves the key out.
+            if limits.of(group) or ("key" not in hint.model_fields_set and limits.on_keys(hint.tenant)):
+                self._freed.set()
+                continue
+            free.append((topic, hint))
+        return free
+
+    async def _hints_in(self, records: Records) -> list[tuple[str, Dispatch]]:
+        """Return the hints in records, each with its topic; what is none is put aside."""
+        hints, bad = [], []
         for record in records:
             try:
-                hint = decode(Dispatch, record.value, record.headers)
+                hints.append((record.topic, decode(Dispatch, record.value, record.headers)))
             except UndecodableError as error:
                 bad.append((record, str(error)))
-                continue
-            if hint.type in self._types:
-                wanted[hint.task] = Held(hint.task, hint.epoch)
         if bad:
             await self._put_aside(bad)
-        if not wanted:
-            return
+        return hints
+
+    async def _claim(self, records: Records) -> None:
+        found = await self._hints_in(records)
+        known = [(topic, hint) for topic, hint in found if hint.type in self._types]
+        if self._by_turns.limits:
+            known = self._not_held_back(known)
+        wanted = {hint.task: Held(hint.task, hint.epoch) for _, hint in known}
         hints = list(wanted.values())
         while hints and not self._closed:
             await self._running.has_free()
@@ -156,9 +250,39 @@ class Intake:
             await self._running.has_free()
             idle = self._idle or not self._reader.connected
             older_than = self._settings.steal_after * (1 if idle else BUSY_TIMES)
-            got = await self._steal_once(older_than)
-            if got == 0 or self._running.free > 0:
+            got, more = await self._take(older_than)
+            if got:
+                log.info("took queued tasks from Postgres", tasks=got)
+            if got == 0 or not more:
                 await self._pause(jittered(1, base=older_than / 2, cap=older_than), cut_short=not idle)
+
+    async def keep_to_limits(self) -> None:
+        """Learn every second what people have set to hold tasks back, until cancelled."""
+        while True:
+            limits = await self._store.limits()
+            if limits != self._by_turns.limits:
+                log.info("limits have changed")
+                self._by_turns.limits = limits
+                self._behind = True
+                self._freed.set()
+            await asyncio.sleep(LIMITS_EVERY_S)
+
+    def ended(self, claimed: Claimed) -> None:
+        """Note that a task does not run here any more: its place under a limit may be free. Never waits."""
+        if self._by_turns.limits and self._by_turns.limits.of(group_of(claimed)):
+            self._freed.set()
+
+    async def take_held(self) -> None:
+        """Take what a limit held back as soon as there is room, until told to stop."""
+        await self._not_closed()
+        while not self._closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELD_S if self._by_turns.held else None):
+                    await self._freed.wait()
+            self._freed.clear()
+            await self._running.has_free()
+            self._by_turns.look_again()
+            await self._take(0.0)
 
     async def _pause(self, seconds: float, *, cut_short: bool) -> None:
         """Sleep; with `cut_short` only until no hints come any more, as when Kafka goes away."""
@@ -173,22 +297,20 @@ class Intake:
         if self._closed:
             await asyncio.Event().wait()
 
-    async def _steal_once(self, older_than_s: float) -> int:
-        slots = self._running.reserve(self._running.free)
-        if slots == 0:
-            return 0
-        try:
-            steal = self._store.steal(
-                self._identity.id,
-                self._settings.lease,
-                self._identity.queues,
-                self._identity.types,
-                older_than_s,
-                slots,
-            )
-            stolen = await self._claimed(steal)
-            if stolen:
-                log.info("took queued tasks from Postgres", tasks=stolen)
-            return stolen
-        finally:
-            self._running.unreserve(slots)
+    async def _take(self, older_than_s: float) -> tuple[int, bool]:
+        """Take tasks that have been queued for so long; return how many, and whether there may be more."""
+        async with self._taking:
+            slots = self._running.reserve(self._running.free)
+            if slots == 0:
+                return 0, True
+            more = True
+
+            async def claim() -> list[Claimed]:
+                nonlocal more
+                claimed, more = await self._by_turns.take(slots, older_than_s)
+                return claimed
+
+            try:
+                return await self._claimed(claim()), more
+            finally:
+                self._running.unreserve(slots)

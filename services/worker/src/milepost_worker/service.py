@@ -15,7 +15,7 @@ from milepost.runtime.lifecycle import Shutdown, background, first_of
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
-from milepost.store import Claimed, Store, open_pool
+from milepost.store import Claimed, Limited, open_pool
 from milepost.tasks.registry import Registry
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
@@ -48,7 +48,7 @@ _WITHOUT_KAFKA = "tasks are taken from Postgres, a second later; events wait"
 class Worker:
     """Everything one worker process does. `run` returns after a drain."""
 
-    def __init__(self, settings: Settings, registry: Registry, modules: Sequence[str], store: Store) -> None:
+    def __init__(self, settings: Settings, registry: Registry, modules: Sequence[str], store: Limited) -> None:
         self._settings = settings
         self._registry = registry
         self._store = store
@@ -56,7 +56,8 @@ class Worker:
         self._writer = Writer(settings, self.identity.name)
         self._acknowledged = Acknowledged(store)
         topics = Topics(settings.topic_prefix)
-        self._announcer = Announcer(self._writer, topics, f"/milepost/worker/{self.identity.name}", self._acknowledged)
+        source = f"/milepost/worker/{self.identity.name}"
+        self._announcer = Announcer(self._writer, topics, source, self._acknowledged, store.room)
         self._running = Running(settings.concurrency)
         apart = any(each.isolation == "process" for each in registry)
         self._processes = Processes(modules, warm=apart, log_level=settings.log_level)
@@ -93,6 +94,7 @@ class Worker:
                 ("kafka writer", self._writer.run),
                 ("acknowledged", self._acknowledged.run),
                 ("lease watch", self._leases.watch),
+                ("window", self._announcer.look_for_room),
                 ("event pump", self._pump.run),
             ):
                 # Closed before the goodbye: what its processes run is then about to be somebody else's.
@@ -101,6 +103,8 @@ class Worker:
                     background(
                         ("push", self._intake.push),
                         ("steal", self._intake.steal),
+                        ("limits", self._intake.keep_to_limits),
+                        ("held back", self._intake.take_held),
                         ("strays", self._intake.strays.look),
                         ("due pass", self._passes.due),
                         ("sweep", self._passes.sweep),
@@ -143,6 +147,7 @@ class Worker:
 
     def _settled(self, attempt: Attempt, retry_in: float | None) -> None:
         self._running.remove(attempt)
+        self._intake.ended(attempt.claimed)
         self._open.discard(attempt)
         if not self._open:
             self._all_settled.set()
@@ -215,6 +220,6 @@ async def serve(settings: Settings, registry: Registry, modules: Sequence[str], 
     # Claims, renewals, completions and four passes may be under way at once.
     pool = await open_pool(settings, "worker", size=8)
     try:
-        await Worker(settings, registry, modules, Store(pool)).run(shutdown)
+        await Worker(settings, registry, modules, Limited(pool)).run(shutdown)
     finally:
         pool.terminate()

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from milepost.announce import TERMINAL_KINDS, Announcer
+from milepost.announce import TERMINAL_KINDS, Announcer, Hint
 from milepost.domain.failures import fingerprint
 from milepost.domain.retry import End, RetryPolicy, after_failure
 from milepost.errors import Unavailable
@@ -158,13 +158,16 @@ class Settler:
         claimed = attempt.claimed
         attempt.trail.send_last(EventKind.QUEUED, {**patch, "state": moved.state, "attempt": moved.attempt})
         self._announcer.dispatch(
-            claimed.id,
-            claimed.tenant,
-            claimed.type,
-            claimed.queue,
-            PRIORITY_NAMES[claimed.priority],
-            claimed.epoch,
-            claimed.traceparent,
+            Hint(
+                claimed.id,
+                claimed.tenant,
+                claimed.type,
+                claimed.queue,
+                PRIORITY_NAMES[claimed.priority],
+                claimed.epoch,
+                claimed.traceparent,
+                claimed.key,
+            )
         )
 
     def _ended(self, attempt: Attempt, patch: Mapping[str, Any], data: Mapping[str, Any], moved: Moved | None) -> None:

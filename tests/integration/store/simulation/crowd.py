@@ -17,8 +17,10 @@ import orjson
 from milepost.domain.states import Actor
 from milepost.errors import Unavailable
 from milepost.store import Finish, GivenUp, Held, Moved, NewTask, Release, Retry
+from milepost.store.by_turns import ByTurns
 from milepost.store.connection import Pool
 from milepost_api.trees import Trees
+from milepost_schemas.task import Priority
 from milepost_schemas.task import TaskState as S
 from tests.integration.store.conftest import new_task
 from tests.integration.store.simulation.hands import Heard, beat_of, failure
@@ -115,6 +117,8 @@ class Crowd:
                 idempotency_key=dice.choice([None, f"key {dice.randint(0, 9)}"]),
                 parent_id=dice.choice(self.tasks[-12:]).id if self.tasks and dice.random() < 0.4 else None,
                 max_attempts=dice.randint(1, 3),
+                priority=dice.choice(list(Priority)),
+                key=dice.choice([None, None, "a", "b"]),
                 delay=HOUR if dice.random() < 0.2 else None,
                 expires_in=HOUR if dice.random() < 0.4 else None,
             )
@@ -138,8 +142,10 @@ class Crowd:
             got = await self.repeated(lambda: self.worker.claim(worker, HOUR, self.some(dice, self.hints)))
             self.told.granted += [(claimed.held, worker, claimed.attempt) for claimed in got]
         elif what < 0.5:
-            got = await self.repeated(lambda: self.worker.steal(worker, HOUR, ["default"], ["t.x"], 60.0, 3))
-            self.told.granted += [(claimed.held, worker, claimed.attempt) for claimed in got]
+            turns = ByTurns(self.worker, worker, HOUR, ["default"], ["t.x"])
+            older_than = dice.choice([0.0, 60.0])
+            taken = await self.repeated(lambda: turns.take(3, older_than))
+            self.told.granted += [(claimed.held, worker, claimed.attempt) for claimed in taken.claimed]
         elif grants := self.some(dice, self.told.granted):
             # Anybody's, so that the owner and its impostors of older epochs write at the same time.
             await self.writes(dice, grants)
@@ -256,7 +262,7 @@ class Crowd:
             self.queued(await self.passes.expire(100), "expired")
             await self.pool.execute("update milepost.tasks set queued_at = now() - interval '2 minutes'")
             worker = UUID(int=9)
-            got = await self.worker.steal(worker, HOUR, ["default"], ["t.x"], 60.0, 100)
+            got = (await ByTurns(self.worker, worker, HOUR, ["default"], ["t.x"]).take(100, 60.0)).claimed
             self.told.granted += [(claimed.held, worker, claimed.attempt) for claimed in got]
             rows = [Finish(c.held, 10, S.SUCCEEDED, orjson.dumps(f"{c.epoch} last").decode()) for c in got]
             if rows:

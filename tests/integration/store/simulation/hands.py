@@ -11,9 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from milepost.domain.presence import Sighting
 from milepost.domain.states import Actor
 from milepost.store import Claimed, Finish, GivenUp, Held, Moved, NewTask, Release, Retry, WorkerBeat
+from milepost.store.by_turns import ByTurns
 from milepost.store.connection import Pool
+from milepost.store.records import PRIORITIES
 from milepost.store.session import presence_key
 from milepost_api.trees import Trees
+from milepost_schemas.task import Priority
 from milepost_schemas.task import TaskState as S
 from tests.integration.store.conftest import new_task
 from tests.integration.store.simulation.journal import EMPTY, AllOfIt
@@ -132,11 +135,19 @@ class Hands(RuleBasedStateMachine):
         below=st.one_of(st.none(), pick),
         keys=st.lists(st.sampled_from([None, None, "a", "b"]), min_size=1, max_size=3),
         max_attempts=st.integers(1, 3),
+        priority=st.sampled_from(Priority),
         later=seldom,
         expires=seldom,
     )
     def submits(
-        self, keys: list[str | None], max_attempts: int, below: int | None = None, *, later: bool, expires: bool
+        self,
+        keys: list[str | None],
+        max_attempts: int,
+        below: int | None = None,
+        priority: Priority = Priority.NORMAL,
+        *,
+        later: bool,
+        expires: bool,
     ) -> None:
         parent = None if below is None or not self.model.tasks else chosen(list(self.model.tasks), [below])[0]
         new = [
@@ -144,6 +155,8 @@ class Hands(RuleBasedStateMachine):
                 id=UUID(int=1 + len(self.submissions) + n),
                 idempotency_key=key,
                 parent_id=parent,
+                priority=priority,
+                key=None if n == 0 else f"key {n}",
                 max_attempts=max_attempts,
                 delay=HOUR if later else None,
                 expires_in=HOUR if expires else None,
@@ -166,6 +179,7 @@ class Hands(RuleBasedStateMachine):
                 t.idempotency_key,
                 t.max_attempts,
                 t.parent_id,
+                PRIORITIES[t.priority],
                 later=t.delay is not None,
                 expires=t.expires_in is not None,
             )
@@ -258,10 +272,33 @@ class Hands(RuleBasedStateMachine):
     @rule(worker=workers, limit=st.integers(1, 3))
     def steals(self, worker: UUID, limit: int) -> None:
         stealable = {t.id for t in self.some(lambda t: t.state is S.QUEUED and t.old and not t.late)}
-        got = self.do(self.world.worker.steal(worker, HOUR, ["default"], ["t.x"], 60.0, limit))
+        got = self.takes(worker, limit, 60.0)
         assert {claimed.id for claimed in got} <= stealable
         assert len(got) == min(limit, len(stealable))
         self.take(worker, got)
+
+    @precondition(lambda self: self.some(lambda t: t.state is S.QUEUED))
+    @rule(worker=workers, limit=st.integers(1, 3))
+    def takes_whose_turn_it_is(self, worker: UUID, limit: int) -> None:
+        """Whether or not it got a hint: what is most urgent first."""
+        waits = self.some(lambda t: t.state is S.QUEUED and not t.late)
+        got = self.takes(worker, limit, 0.0)
+        assert {claimed.id for claimed in got} <= {task.id for task in waits}
+        assert len(got) == min(limit, len(waits))
+        taken = {claimed.id for claimed in got}
+        left = [task.priority for task in waits if task.id not in taken]
+        assert all(claimed.priority <= min(left, default=2) for claimed in got)
+        self.take(worker, got)
+
+    def takes(self, worker: UUID, limit: int, older_than_s: float) -> list[Claimed]:
+        """Have a worker that was never here take by turns until it has as many as it wants or there are no more."""
+        turns = ByTurns(self.world.worker, worker, HOUR, ["default"], ["t.x"])
+        got: list[Claimed] = []
+        more = True
+        while more and len(got) < limit:
+            some, more = self.do(turns.take(limit - len(got), older_than_s))
+            got += some
+        return got
 
     def take(self, worker: UUID, got: list[Claimed]) -> None:
         for claimed in got:

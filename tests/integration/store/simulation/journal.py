@@ -6,7 +6,7 @@ from uuid import UUID
 
 from milepost.domain.states import TRANSITIONS, Actor
 from milepost.runtime.settings import Settings
-from milepost.store import open_pool
+from milepost.store import Limited, open_pool
 from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool
 from milepost.store.deadletters import DeadLetters
@@ -35,7 +35,7 @@ create trigger write_down after insert or update on milepost.tasks
 
 EMPTY = """
 truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.cancellations, milepost.replays, milepost.workers,
-    milepost.journal restart identity
+    milepost.limits, milepost.paces, milepost.journal restart identity
 """
 _NAMES = {f"milepost-{actor.value}": actor for actor in Actor}
 _LEGAL = {(t.source, t.target, t.actor, t.bumps) for t in TRANSITIONS}
@@ -43,7 +43,7 @@ _GIVEN_BACK = (TaskState.RUNNING, TaskState.RUNNING, Actor.WORKER, False)
 """No move: a worker that gives a task up gives its attempt back."""
 
 
-class AllOfIt(DeadLetters, Cancellations):
+class AllOfIt(DeadLetters, Cancellations, Limited):
     """Every statement there is."""
 
 

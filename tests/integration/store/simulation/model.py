@@ -36,6 +36,7 @@ class Task:
     max_attempts: int
     expires: bool
     state: S
+    priority: int = 1
     epoch: int = 0
     attempt: int = 0
     seq: int = 0
@@ -96,14 +97,22 @@ class Model:
     # -- the api
 
     def submit(
-        self, id_: UUID, key: str | None, max_attempts: int, parent: UUID | None, *, later: bool, expires: bool
+        self,
+        id_: UUID,
+        key: str | None,
+        max_attempts: int,
+        parent: UUID | None,
+        priority: int,
+        *,
+        later: bool,
+        expires: bool,
     ) -> UUID:
         """Return the id of the task that stands for this submission."""
         if id_ in self.tasks:
             return id_
         if key is not None and key in self.keys:
             return self.keys[key]
-        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED, parent=parent)
+        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED, priority, parent=parent)
         self.tasks[id_] = task
         if key is not None:
             self.keys[key] = id_

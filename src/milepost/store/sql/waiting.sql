@@ -1,0 +1,58 @@
+-- Who has tasks waiting in some queues: groups of one tenant, priority, type and key, each with the age of its oldest.
+-- Read by jumps from group to group, so that 100,000 tasks of one cost no more than one. $1, $2: queues, each with the
+-- tenant behind which to begin (null: with the first); at most $3 tenants of a queue. $4: the types somebody asks for;
+-- of another all keys are passed over by one jump. At most $5 groups of a tenant and priority, the next ones behind
+-- those named in $6 to $10.
+with recursive tenants as (
+    select q.queue, q.after as tenant, 0 as place
+    from unnest($1::text[], $2::text[]) as q (queue, after)
+    union all
+    select w.queue, next.tenant, w.place + 1
+    from tenants as w
+    cross join lateral (
+        select t.tenant
+        from milepost.tasks as t
+        where t.state = 'queued' and t.queue = w.queue and t.tenant > coalesce(w.tenant, '')
+        order by t.tenant
+        limit 1
+    ) as next
+    where w.place < $3
+),
+groups as (
+    select w.queue, w.tenant, w.place, p.priority, coalesce(c.type, '') as type, coalesce(c.key, '') as key,
+        null::timestamptz as queued_at, c.type is not null as known, 0 as number
+    from tenants as w
+    cross join unnest(array[0, 1, 2]::smallint[]) as p (priority)
+    left join unnest($6::text[], $7::text[], $8::smallint[], $9::text[], $10::text[])
+        as c (queue, tenant, priority, type, key)
+        on c.queue = w.queue and c.tenant = w.tenant and c.priority = p.priority
+    where w.place > 0
+    union all
+    select g.queue, g.tenant, g.place, g.priority, next.type, next.key, next.queued_at, next.type = any($4::text[]),
+        g.number + 1
+    from groups as g
+    cross join lateral (
+        (
+            select t.type, coalesce(t.key, '') as key, t.queued_at
+            from milepost.tasks as t
+            where g.known and t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant
+                and t.priority = g.priority and t.type = g.type and coalesce(t.key, '') > g.key
+            order by coalesce(t.key, ''), t.queued_at
+            limit 1
+        )
+        union all
+        (
+            select t.type, coalesce(t.key, '') as key, t.queued_at
+            from milepost.tasks as t
+            where t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant and t.priority = g.priority
+                and t.type > g.type
+            order by t.type, coalesce(t.key, ''), t.queued_at
+            limit 1
+        )
+        limit 1
+    ) as next
+    where g.number < $5
+)
+select queue, tenant, priority, type, key, extract(epoch from now() - queued_at)::float8 as age, known, place, number
+from groups
+where number > 0

@@ -1,0 +1,80 @@
+"""The window of a process: hints go while there is room by its own view, and are withheld beyond it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+from milepost.domain.window import Account, Room
+from milepost.errors import Unavailable
+from milepost.runtime.logs import get_logger
+
+log = get_logger("milepost.window")
+
+APART_S: Final = 0.025
+"""Between two questions at least; while nobody runs out of room none is asked."""
+WITHHELD_S: Final = 0.1
+"""While hints are withheld it is asked this often whether they may go."""
+PAIRS: Final = 200
+"""One question is about so many at most."""
+REMEMBERED: Final = 10_000
+"""Beyond so many accounts those with room are forgotten: they begin anew with some."""
+
+Pair = tuple[str, str]
+"""(tenant, queue)."""
+H = TypeVar("H")
+
+
+Ask = Callable[[Sequence[Pair], int], Awaitable[Mapping[Pair, Room]]]
+
+
+class Window(Generic[H]):
+    """Lets hints go, or keeps them for a while. `send` is called for those that go later."""
+
+    def __init__(self, ask: Ask, send: Callable[[H], None]) -> None:
+        """`ask(pairs, most)` counts what waits, up to `most` of each pair."""
+        self._ask = ask
+        self._send = send
+        self._accounts: dict[Pair, Account[H]] = {}
+        self._wanted: dict[Pair, None] = {}
+        self._some = asyncio.Event()
+
+    def admits(self, pair: Pair, hint: H) -> bool:
+        """Whether a hint may go now. Never waits."""
+        account = self._accounts.get(pair)
+        if account is None:
+            if len(self._accounts) >= REMEMBERED:
+                self._accounts = {pair: each for pair, each in self._accounts.items() if each.withholds or each.low}
+            account = self._accounts[pair] = Account()
+        admitted = account.admits(hint)
+        if account.low:
+            self._wanted[pair] = None
+            self._some.set()
+        return admitted
+
+    async def run(self) -> None:
+        """Ask for room where it runs out, until cancelled."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            wanted, self._wanted = list(self._wanted), {}
+            try:
+                for start in range(0, len(wanted), PAIRS):
+                    await self._look(wanted[start : start + PAIRS])
+            except Unavailable as error:
+                log.debug("room in queues was not counted", error=str(error))
+                self._wanted = dict.fromkeys([*wanted, *self._wanted])
+            await asyncio.sleep(WITHHELD_S if self._wanted else APART_S)
+            if self._wanted:
+                self._some.set()
+
+    async def _look(self, pairs: Sequence[Pair]) -> None:
+        accounts = [self._accounts[pair] for pair in pairs]
+        for account in accounts:
+            account.asked()
+        most = max(account.size for account in accounts)
+        rooms = await self._ask(pairs, most)
+        for pair, account in zip(pairs, accounts, strict=True):
+            for hint in account.told(rooms[pair].queued, most, rooms[pair].slots):
+                self._send(hint)
+            if account.withholds:
+                self._wanted[pair] = None
