@@ -15,6 +15,7 @@ from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.outcome import Dropped, Outcome, Succeeded
 from milepost_worker.pump import Pump
+from milepost_worker.voice import Outlets
 from tests.conftest import eventually
 
 
@@ -34,7 +35,8 @@ def attempt_of(type_: str, pump: Pump, tell: Callable[[Any], None]) -> Attempt:
         return True
 
     unused: Any = None
-    return Attempt(claimed, definition, Runners(ThreadJob, unused, Leftovers(lambda: None)), take, 1e12, pump.add)
+    runners = Runners(ThreadJob, unused, Leftovers(lambda: None))
+    return Attempt(claimed, definition, runners, Outlets(take, pump.add), 1e12)
 
 
 async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_got_to_it() -> None:
@@ -48,9 +50,26 @@ async def test_a_short_task_tells_nothing_before_its_end_however_late_the_loop_g
     over: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     attempt.start(lambda _, outcome: over.set_result(outcome))
     assert isinstance(await over, Succeeded)
-    pump._pump(attempt, asyncio.get_running_loop().time() + 10.0)
+    pump._pump(asyncio.get_running_loop().time() + 10.0)
     assert told == []
     assert attempt.trail.close()[1]["state"] == "running"  # it goes with the end
+
+
+async def test_nor_does_it_when_the_pump_comes_between_its_handlers_end_and_its_own() -> None:
+    loop = asyncio.get_running_loop()
+
+    @task("x.short")
+    async def short(ctx: Context) -> None:
+        ctx.progress(1, 2)
+        loop.call_soon(pump._pump, loop.time() + 10.0)
+
+    pump, told = Pump(), list[Any]()
+    attempt = attempt_of("x.short", pump, told.append)
+    over: asyncio.Future[Outcome] = loop.create_future()
+    attempt.start(lambda _, outcome: over.set_result(outcome))
+    assert isinstance(await over, Succeeded)
+    assert told == []
+    assert set(attempt.trail.close()[1]) >= {"state", "progress"}
 
 
 async def test_a_start_and_progress_that_was_held_back_are_told_while_the_handler_runs() -> None:

@@ -1,35 +1,30 @@
 """One claimed task, from the claim to an outcome."""
 
 import asyncio
-import math
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context as LogContext
 from contextvars import copy_context
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from milepost.runtime.logs import at_work, get_logger, task_at_work
-from milepost.runtime.tracing import span, trace_id_of, tracing_on
+from milepost.runtime.tracing import span, tracing_on
 from milepost.store import Claimed
 from milepost.store.view import claimed_view
-from milepost.tasks.context import Context
 from milepost.tasks.definition import TaskDefinition
-from milepost.tasks.loglines import HandlerLog, LibraryLine, LogLine, Scalar
 from milepost_schemas import EventKind
 from milepost_worker.execution.inline import ThreadJob, call
 from milepost_worker.execution.job import Job, Tells
 from milepost_worker.execution.leftovers import Leftovers
 from milepost_worker.execution.postmortem import Limits
 from milepost_worker.execution.processes import Kept
-from milepost_worker.handler_log import HandlerLogSink, to_the_workers_log
 from milepost_worker.outcome import (
     TOTAL_TIMEOUT,
     Dropped,
@@ -40,8 +35,8 @@ from milepost_worker.outcome import (
     ended,
     refused_payload,
 )
-from milepost_worker.streams import Streams
-from milepost_worker.trail import EventSink, Trail
+from milepost_worker.trail import Trail
+from milepost_worker.voice import Outlets, Voice
 
 log = get_logger("milepost.worker.attempt")
 
@@ -50,8 +45,7 @@ GRACE_S = 5.0
 END_S = 2.0
 """For a process to end: SIGTERM, and SIGKILL a second later."""
 
-_MAKING: Final = threading.Lock()
-_NO_SPAN: AbstractContextManager[Any] = nullcontext()
+_NO_SPAN: Final[AbstractContextManager[Any]] = nullcontext()
 
 
 class StopReason(Enum):
@@ -62,23 +56,13 @@ class StopReason(Enum):
     RELEASED = "released"
 
 
+@dataclass(frozen=True, slots=True)
 class Runners:
     """What jobs run on: shared by all attempts of a worker."""
 
-    def __init__(
-        self,
-        thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob],
-        process: Callable[[dict[str, object], Limits, Tells, float, Kept], Awaitable[Job]],
-        leftovers: Leftovers,
-        log: HandlerLogSink = to_the_workers_log,
-    ) -> None:
-        self.loop = asyncio.get_running_loop()
-        """Asked once: each time is a system call."""
-        self.loops_thread = threading.get_ident()
-        self.thread = thread
-        self.process = process
-        self.leftovers = leftovers
-        self.log = log
+    thread: Callable[[TaskDefinition, tuple[object, ...]], ThreadJob]
+    process: Callable[[dict[str, object], Limits, Tells, float, Kept], Awaitable[Job]]
+    leftovers: Leftovers
 
 
 class Attempt:
@@ -91,12 +75,9 @@ class Attempt:
         "_job",
         "_keep_until",
         "_lease_until",
-        "_log",
         "_loop",
         "_runners",
-        "_streams",
         "_task",
-        "_tell",
         "_timer",
         "_winding_up",
         "began",
@@ -108,11 +89,10 @@ class Attempt:
         "held",
         "reason",
         "refused",
-        "running_since",
         "settling",
         "since",
-        "told_progress",
         "trail",
+        "voice",
     )
 
     def __init__(
@@ -120,11 +100,9 @@ class Attempt:
         claimed: Claimed,
         definition: TaskDefinition,
         runners: Runners,
-        sink: EventSink,
+        outlets: Outlets,
         lease_until: float,
-        tell: Callable[["Attempt"], None],
     ) -> None:
-        """`tell` is called when there is something to send, on the loop; it must not wait."""
         self.claimed = claimed
         self.held = claimed.held
         """What every write about it names."""
@@ -132,13 +110,10 @@ class Attempt:
         self._lease_until = lease_until
         self._keep_until: Callable[[float], None] | None = None
         self._runners = runners
-        self._tell = tell
-        self._loop = runners.loop
+        self._loop = outlets.loop
         self.began = self._loop.time()
         self.deadline = None if claimed.left_s is None else self.began + claimed.left_s
         """When the task's total time is over, by the loop's clock; None: never."""
-        self.running_since = math.inf
-        """When the handler began, by the loop's clock: a busy worker gets to it some time after the claim."""
         self.since = time.monotonic()
         """When it began, by a clock that other threads can read; `began` is by the loop's."""
         self.given_up = False
@@ -156,49 +131,17 @@ class Attempt:
         """Whether Postgres would not take the outcome."""
         self.reason: StopReason | None = None
         """Why it was stopped from outside; None if it was not."""
-        self.told_progress = False
-        """Whether the handler ever told progress; from then on it may hold some back."""
-        self.trail = Trail(sink, claimed.id, claimed.tenant, claimed.root_id, claimed.epoch, claimed.traceparent)
+        c = claimed
+        self.trail = Trail(outlets.events, c.id, c.tenant, c.root_id, c.epoch, c.traceparent)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
-        self._log = HandlerLog(self._say)
-        self._streams: Streams | None = None
-        """Made when first needed: most tasks are short and say nothing."""
-        self.context = Context(
-            id=claimed.id,
-            type=claimed.type,
-            queue=claimed.queue,
-            tenant=claimed.tenant,
-            attempt=claimed.attempt,
-            max_attempts=claimed.max_attempts,
-            labels=orjson.loads(claimed.labels),
-            trace_id=trace_id_of(claimed.traceparent),
-            epoch=claimed.epoch,
-            _sink=self._progress,
-            _log=self._log,
-            _output=self._emit,
-        )
+        self.voice = Voice(claimed, self.trail, outlets)
+        self.context = self.voice.context
 
     @property
     def id(self) -> UUID:
         """Of the task."""
         return self.claimed.id
-
-    @property
-    def ending(self) -> bool:
-        """Whether the handler has ended: what is there to tell goes with that."""
-        return self.settling or (self._task is not None and self._task.done())
-
-    @property
-    def telling(self) -> bool:
-        """Whether there is something to tell, or may be without another word."""
-        return self.trail.behind or self.told_progress or (self._streams is not None and self._streams.pending)
-
-    def gather(self, now: float) -> None:
-        """Bring what the handler said to the trail, as far as its time has come; `now` is by the loop's clock."""
-        self.context.flush()
-        if self._streams is not None and self._streams.due(now):
-            self._streams.drain(self.trail, now)
 
     @property
     def timeout_s(self) -> float | None:
@@ -232,7 +175,7 @@ class Attempt:
         self.reason = reason
         if reason is StopReason.CANCELLED:
             self.trail.add(EventKind.CANCELLING, {})
-            self._tell(self)
+            self.voice.tell()
         self.context.cancel()
         self._wind_up()
 
@@ -258,11 +201,15 @@ class Attempt:
             payload = self.definition.payload.validate_json(self.claimed.payload)
         except ValidationError as error:
             return refused_payload(error)
-        with self._span():
-            if self.on_the_loop:
-                self._begin()
-                return await call(self.definition, self.definition.arguments(self.context, payload))
-            return await self._apart(payload)
+        try:
+            with self._span():
+                if self.on_the_loop:
+                    self.voice.begin()
+                    return await call(self.definition, self.definition.arguments(self.context, payload))
+                return await self._apart(payload)
+        finally:
+            # Not only when the loop gets to its end: until then the pump would tell separately what goes with the end.
+            self.voice.close()
 
     def _span(self) -> AbstractContextManager[Any]:
         if not tracing_on():
@@ -281,7 +228,7 @@ class Attempt:
         if self.definition.isolation == "process":
             job = await self._start_process()
         else:
-            self._begin()
+            self.voice.begin()
             job = self._runners.thread(self.definition, self.definition.arguments(self.context, payload))
         self._job = job
         if self._winding_up is not None:  # it was stopped while it was being started
@@ -304,15 +251,9 @@ class Attempt:
             "epoch": c.epoch,
             "payload": c.payload,
         }
-        self._begin()
+        self.voice.begin()
         limits = Limits(self.definition.memory, self.definition.cpu_s)
-        tells = Tells(self._progress, self._log, self._emit)
-        return await self._runners.process(job, limits, tells, self._lease_until, self._kept_by)
-
-    def _begin(self) -> None:
-        """Note that the handler begins: from here its start is told, unless its end comes at once."""
-        self.running_since = self._loop.time()
-        self._tell(self)
+        return await self._runners.process(job, limits, self.voice.tells(), self._lease_until, self._kept_by)
 
     def _kept_by(self, keep: Callable[[float], None]) -> None:
         self._keep_until = keep
@@ -327,7 +268,7 @@ class Attempt:
 
     def _end(self, outcome: Outcome) -> None:
         """Hand the outcome on. What the attempt holds on to is let go, so that nothing of it hangs in a cycle."""
-        self._flush_last()
+        self.voice.close()
         self.settling = True
         ended, self._ended, self._timer, self._job = self._ended, None, None, None
         if ended is not None:
@@ -391,57 +332,6 @@ class Attempt:
             why = f"Attempt {self.claimed.attempt} was stopped because the task's total_timeout was over."
             return ended(TOTAL_TIMEOUT, why, retryable=False)
         return ended("Timeout", f"The attempt took longer than {self.timeout_s:g} s.")
-
-    def _flush_last(self) -> None:
-        """Put what was said last into the trail now: what a thread hands over comes a turn of the loop too late."""
-        self.context.flush_to(self.trail.add_progress)
-        streams = self._streams
-        if streams is not None and streams.left_out:
-            fields: dict[str, Scalar] = {"characters": streams.left_out}
-            self._say(LogLine("warning", "the handler emitted more than is kept; output was left out", fields))
-        self._log.close()
-        if (streams := self._streams) is not None:
-            streams.drain(self.trail, self._loop.time(), final=True)
-            streams.close()
-
-    def _progress(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
-        if threading.get_ident() == self._runners.loops_thread:
-            self._got_on(done, total, unit, message)
-        else:
-            self._loop.call_soon_threadsafe(self._got_on, done, total, unit, message)
-
-    def _say(self, line: LogLine) -> None:
-        self._runners.log(self.claimed, line)
-        if not isinstance(line, LibraryLine):
-            self._streaming().line(line)
-
-    def _emit(self, channel: str, chunk: str, left_out: int = 0) -> None:
-        self._streaming().emit(channel, chunk, left_out)
-
-    def _streaming(self) -> Streams:
-        if (streams := self._streams) is not None:
-            return streams
-        with _MAKING:
-            if self._streams is None:
-                self._streams = Streams(self._news)
-                if not self.settling:
-                    self.context.emit_to(self._streams.emit)  # by the shortest way from now on
-            return self._streams
-
-    def _news(self) -> None:
-        if threading.get_ident() == self._runners.loops_thread:
-            self._tell(self)
-        else:
-            with suppress(RuntimeError):  # the loop is closed: nobody tells any more
-                self._loop.call_soon_threadsafe(self._tell, self)
-
-    def _got_on(self, done: float, total: float | None, unit: str | None, message: str | None) -> None:
-        self.told_progress = True
-        if self._streams is not None and self._streams.pending:
-            # What was said before comes before.
-            self._streams.drain(self.trail, self._loop.time())
-        self.trail.add_progress(done, total, unit, message)
-        self._tell(self)
 
 
 def _outcome_of(task: "asyncio.Task[Succeeded | Failed]") -> Succeeded | Failed:

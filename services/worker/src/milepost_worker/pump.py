@@ -3,40 +3,29 @@
 import asyncio
 from typing import Final
 
-from milepost_worker.attempt import Attempt
-from milepost_worker.trail import TOGETHER_S
+from milepost_worker.voice import Voice
 
 EVERY_S: Final = 0.02
 
 
 class Pump:
-    """Looks at those attempts only that began, or told something, since it looked: most of what runs is silent."""
+    """Looks at those voices only that began, or said something, since it looked: most of what runs is silent."""
 
     def __init__(self) -> None:
-        self._telling: dict[Attempt, None] = {}
+        self._waiting: dict[Voice, None] = {}
 
-    def add(self, attempt: Attempt) -> None:
-        """Look at an attempt until it has nothing more to tell. On the loop."""
-        self._telling[attempt] = None
+    def add(self, voice: Voice) -> None:
+        """Look at a voice until it has nothing more to send. On the loop."""
+        self._waiting[voice] = None
 
     async def run(self) -> None:
         """Pump until cancelled, at most every 20 ms: what happens closer together goes together."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(EVERY_S)
-            self._pump_all(loop.time())
+            self._pump(loop.time())
 
-    def _pump_all(self, now: float) -> None:
-        for attempt in list(self._telling):
-            if not self._pump(attempt, now):
-                del self._telling[attempt]
-
-    @staticmethod
-    def _pump(attempt: Attempt, now: float) -> bool:
-        """Send what waits; return whether to look again."""
-        if attempt.ending:
-            return not attempt.settling
-        attempt.gather(now)
-        if attempt.trail.behind and now - attempt.running_since > TOGETHER_S:
-            attempt.trail.flush()
-        return attempt.telling
+    def _pump(self, now: float) -> None:
+        for voice in list(self._waiting):
+            if not voice.send(now):
+                del self._waiting[voice]

@@ -30,6 +30,7 @@ from milepost_worker.passes import Passes
 from milepost_worker.pump import Pump
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
+from milepost_worker.voice import Outlets
 
 log = get_logger("milepost.worker")
 
@@ -63,6 +64,7 @@ class Worker:
         self._processes = Processes(modules, warm=apart, log_level=settings.log_level)
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._pump = Pump()
+        self._outlets = Outlets(self._announcer.event, self._pump.add)
         self._settler = Settler(store, self._announcer, settings, self._settled)
         self._passes = Passes(store, self._announcer, self._writer)
         aside = partial(put_aside, self._writer, topics)
@@ -132,7 +134,7 @@ class Worker:
             if definition is None:  # only a hint that lies about its type leads here
                 log.error("claimed a task of a type this worker does not know", task=str(task.id), type=task.type)
                 continue
-            attempt = Attempt(task, definition, self._runners, self._announcer.event, lease_until, self._pump.add)
+            attempt = Attempt(task, definition, self._runners, self._outlets, lease_until)
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
