@@ -1,6 +1,6 @@
 """Milepost: long tasks for an HTTP API, with progress people can watch live.
 
-from milepost import Client, Context, Permanent, RetryAfter, task
+from milepost import Client, SyncClient, Context, Permanent, RetryAfter, task
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from milepost.errors import (
 from milepost.tasks import Context, task
 
 if TYPE_CHECKING:
-    from milepost.client import Client, Run
+    from milepost.client import Client, Run, SyncClient
 
 __version__ = "0.1.0"
 
@@ -32,6 +32,7 @@ __all__ = [
     "RetryAfter",
     "RetryPolicy",
     "Run",
+    "SyncClient",
     "TaskFailed",
     "Unreachable",
     "__version__",
@@ -41,7 +42,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The client brings an HTTP library; a worker that imports `task` should not pay for it.
-    if name in {"Client", "Run"}:
+    if name in {"Client", "Run", "SyncClient"}:
         from milepost import client
 
         return getattr(client, name)

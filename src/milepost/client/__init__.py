@@ -12,5 +12,6 @@ from milepost.client.events import RunEvent
 from milepost.client.rollup import Rollup, rollup
 from milepost.client.run import Run
 from milepost.client.stream import Stream
+from milepost.client.sync import SyncClient, SyncRun
 
-__all__ = ["Client", "Rollup", "Run", "RunEvent", "Stream", "rollup"]
+__all__ = ["Client", "Rollup", "Run", "RunEvent", "Stream", "SyncClient", "SyncRun", "rollup"]

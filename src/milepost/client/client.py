@@ -1,5 +1,6 @@
 """The client of the API and the stream."""
 
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -19,8 +20,9 @@ from milepost.client.run import Run
 from milepost.client.stream import Stream
 from milepost.errors import ClientError, Refused
 from milepost_schemas.deadletter import Attempt, AttemptList
+from milepost_schemas.feed import FeedFilter
 from milepost_schemas.task import Priority, Task, TaskPage, TaskState
-from milepost_schemas.watch import AcceptedTask, WatchToken
+from milepost_schemas.watch import AcceptedTask, Ticket, WatchToken
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
 Payload = BaseModel | Mapping[str, Any]
@@ -38,6 +40,7 @@ class _Items(BaseModel, Generic[T]):
 _TASK: Final = TypeAdapter(Task)
 _ACCEPTED: Final = TypeAdapter(AcceptedTask)
 _TOKEN: Final = TypeAdapter(WatchToken)
+_TICKET: Final = TypeAdapter(Ticket)
 _PAGE: Final = TypeAdapter(TaskPage)
 _TYPES: Final = TypeAdapter(_Items[TypeInfo])
 _ATTEMPTS: Final = TypeAdapter(AttemptList)
@@ -116,9 +119,12 @@ class Client:
         labels: Mapping[str, str] | None = None,
         parent_id: UUID | str | None = None,
         idempotency_key: str | None = None,
+        wait: timedelta | float | None = None,
     ) -> Run:
         """Submit a task; once this returns, it is stored and will run. Durations are seconds or timedeltas.
 
+        With `wait` it returns when the task is over, or after so long (whole seconds, a minute at most): one request
+        brings the result of a short task.
         Without an `idempotency_key` one is made for this call, so that its repeats cannot make two tasks. The same
         key again gives the same task. Raises Refused, or Unreachable: then repeat it with the same key.
         """
@@ -138,7 +144,11 @@ class Client:
             parent_id=parent_id,
         )
         headers = {"Idempotency-Key": idempotency_key or str(uuid_utils.uuid7())}
-        task = parsed(_ACCEPTED, await self._http.call("POST", "/v1/tasks", json=body, headers=headers))
+        longest = 0 if wait is None else math.ceil(_seconds(wait))
+        if longest:
+            headers["Prefer"] = f"wait={longest}"
+        answer = await self._http.call("POST", "/v1/tasks", json=body, headers=headers, longer=longest)
+        task = parsed(_ACCEPTED, answer)
         run = Run(self, task.id, task)
         run.watch_token = task.watch_token
         return run
@@ -176,22 +186,42 @@ class Client:
         queue: str | None = None,
         labels: Mapping[str, str] | None = None,
         parent_id: UUID | str | None = None,
+        root_id: UUID | str | None = None,
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Task]:
-        """Yield tasks, newest first, page by page; `limit` of them at most."""
-        chosen = {"state": state, "type": type, "queue": queue, "parent": parent_id}
+        """Yield tasks, newest first, page by page; `limit` of them at most.
+
+        `root_id`: that task, if it has no parent, and all below it.
+        """
+        chosen = {"state": state, "type": type, "queue": queue, "parent": parent_id, "root": root_id}
         params = [(name, str(value)) for name, value in chosen.items() if value is not None]
         instants = {"created_from": created_from, "created_before": created_before}
         params += [(name, value.isoformat()) for name, value in instants.items() if value is not None]
         params += [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+        async for task in self._tasks("/v1/tasks", params, limit):
+            yield task
+
+    async def children(
+        self,
+        id: UUID | str,  # noqa: A002 - the API's own word
+        *,
+        state: TaskState | str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Task]:
+        """Yield the children of a task, newest first; `limit` of them at most. Raises NotFound for an unknown task."""
+        params = [] if state is None else [("state", str(state))]
+        async for task in self._tasks(f"/v1/tasks/{task_uuid(id)}/children", params, limit):
+            yield task
+
+    async def _tasks(self, path: str, params: Sequence[tuple[str, str]], limit: int | None) -> AsyncIterator[Task]:
         left, cursor = limit, None
         while left is None or left > 0:
             page_params = [*params, ("limit", str(min(PAGE, left or PAGE)))]
             if cursor is not None:
                 page_params.append(("cursor", cursor))
-            answer = await self._http.call("GET", "/v1/tasks", params=page_params)
+            answer = await self._http.call("GET", path, params=page_params)
             page = parsed(_PAGE, answer)
             for task in page.items:
                 yield task
@@ -221,22 +251,33 @@ class Client:
         task: UUID | str | None = None,
         label: tuple[str, str] | None = None,
         feed: bool = False,
+        filter: FeedFilter | None = None,  # noqa: A002 - the API's own word
         ttl: timedelta | float | None = None,
     ) -> str:
-        """Return a token for a page: to watch a task and its descendants, or tasks with a label, or the feed of all.
+        """Return a token for a page: to watch a task and its descendants, or tasks with a label, or the feed.
 
-        Name one of them. `ttl`: how long it lasts, 15 minutes unless given, an hour at most. Raises Refused.
+        Name one of them; of the feed, `filter` says which tasks it is to be of. `ttl`: how long it lasts, 15 minutes
+        unless given, an hour at most. Raises Refused.
         """
-        asked: dict[str, Any] = {}
-        if task is not None:
-            asked["task"] = str(task_uuid(task))
-        if label is not None:
-            asked["label"] = {"name": label[0], "value": label[1]}
-        if feed:
-            asked["feed"] = "tasks"
-        if ttl is not None:
-            asked["ttl"] = int(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
+        asked = _watchable(task, label, filter, ttl, feed=feed)
         return parsed(_TOKEN, await self._http.call("POST", "/v1/watch-tokens", json=asked)).token
+
+    async def ticket(
+        self,
+        *,
+        task: UUID | str | None = None,
+        label: tuple[str, str] | None = None,
+        feed: bool = False,
+        filter: FeedFilter | None = None,  # noqa: A002 - the API's own word
+        ttl: timedelta | float | None = None,
+    ) -> str:
+        """Return what lets somebody into a stream once, as `?ticket=` in its URL, within 30 seconds.
+
+        Name what may be watched, as for `watch_token`, or nothing: all that this client may. `ttl`: how long what it
+        opens may stay open. Raises Refused.
+        """
+        asked = _watchable(task, label, filter, ttl, feed=feed)
+        return parsed(_TICKET, await self._http.call("POST", "/v1/tickets", json=asked)).ticket
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -303,6 +344,33 @@ def submission(
         elif value is not None:
             body[name] = value
     return body
+
+
+def _watchable(
+    task: UUID | str | None,
+    label: tuple[str, str] | None,
+    chosen: FeedFilter | None,
+    ttl: timedelta | float | None,
+    *,
+    feed: bool,
+) -> dict[str, Any]:
+    """Return the body that asks for a watch token or a ticket."""
+    asked: dict[str, Any] = {}
+    if task is not None:
+        asked["task"] = str(task_uuid(task))
+    if label is not None:
+        asked["label"] = {"name": label[0], "value": label[1]}
+    if feed:
+        asked["feed"] = "tasks"
+    if chosen is not None:
+        asked["filter"] = chosen.model_dump(mode="json", exclude_defaults=True)
+    if ttl is not None:
+        asked["ttl"] = int(_seconds(ttl))
+    return asked
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _task(answer: Answer) -> Task:

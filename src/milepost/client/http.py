@@ -90,9 +90,11 @@ class Http:
         params: Mapping[str, str] | list[tuple[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
         repeat_for: float | None = None,
+        longer: float = 0.0,
     ) -> Answer:
         """Make a request; repeat it for up to `repeat_for` seconds while the API cannot be reached or is not ready.
 
+        Each answer may take ten seconds, and `longer`.
         Only for calls that may be made twice. Raises Refused, or Unreachable if there was no answer at all.
         """
         session = self._opened()
@@ -101,6 +103,8 @@ class Http:
         sent = dict(headers or {})
         if (traceparent := current_traceparent()) is not None:
             sent["traceparent"] = traceparent
+        # None: that of the session.
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S + longer, sock_connect=_CONNECT_S) if longer else None
         body = None
         if json is not None:
             body = orjson.dumps(json)
@@ -110,7 +114,7 @@ class Http:
             wait = jittered(attempt, base=0.2, cap=3.0)
             failure: ClientError
             try:
-                answer = await self._ask(session, method, path, sent, data=body, params=params)
+                answer = await self._ask(session, method, path, sent, data=body, params=params, timeout=timeout)
                 if answer.status < 400:
                     return answer
                 failure = refused(answer)

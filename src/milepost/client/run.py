@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
@@ -61,6 +61,10 @@ class Run:
         """Ask the task to stop; return it as it is now. It is over once its state says so. Raises Refused."""
         self._known = task = await self._client.cancel(self.id)
         return task
+
+    def children(self, *, state: TaskState | str | None = None, limit: int | None = None) -> AsyncIterator[Task]:
+        """Yield the task's children, newest first, as `Client.children` does."""
+        return self._client.children(self.id, state=state, limit=limit)
 
     async def retry(self) -> Task:
         """Have the task run again if it failed or was cancelled; return it as it is now. Raises Refused (409)."""

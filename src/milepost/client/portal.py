@@ -1,0 +1,98 @@
+"""A thread with an event loop, and calls into it from other threads."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Final, TypeVar
+
+from milepost.errors import ClientError
+
+T = TypeVar("T")
+ENDING_S: Final = 2.0
+"""Who is interrupted waits so long for what it had begun to end."""
+_END: Final[Any] = object()
+
+
+class Portal:
+    """Runs coroutines for threads that wait for them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a loop to run things in."""
+        return self._loop is not None
+
+    def open(self) -> None:
+        """Begin the thread. It does not keep the process alive."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Whoever still waits gets ClientError."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        self._loop = self._thread = None
+        asyncio.run_coroutine_threadsafe(_end_others(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and return what it returns; cancel it if the wait is interrupted, as by Ctrl-C."""
+        if self._loop is None:
+            coroutine.close()
+            raise ClientError("The client is not open. Write `with SyncClient() as client:`.")
+        loop = self._loop
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        running: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            running.append(loop.create_task(coroutine))
+            running[0].add_done_callback(lambda task: _settle(task, outcome))
+
+        loop.call_soon_threadsafe(start)
+        try:
+            return outcome.result()
+        except BaseException:
+            if not outcome.done():  # it is this thread that was interrupted
+                loop.call_soon_threadsafe(running[0].cancel)
+                concurrent.futures.wait([outcome], timeout=ENDING_S)
+            raise
+
+    def each(self, source: AsyncIterator[T]) -> Iterator[T]:
+        """Yield what an async iterator yields; end it with the iteration, however that ends."""
+        try:
+            while (item := self.wait(_next(source))) is not _END:
+                yield item
+        finally:
+            if self.running and (close := getattr(source, "aclose", None)) is not None:
+                self.wait(close())
+
+
+async def _next(source: AsyncIterator[T]) -> T | Any:
+    return await anext(source, _END)
+
+
+def _settle(task: asyncio.Task[T], outcome: "concurrent.futures.Future[T]") -> None:
+    if task.cancelled():
+        outcome.set_exception(ClientError("The client was closed while this call was waiting."))
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
+
+
+async def _end_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

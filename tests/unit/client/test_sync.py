@@ -1,0 +1,200 @@
+"""The client without an event loop: that it has all of the other, and its thread."""
+
+import asyncio
+import contextvars
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from milepost.client import Client, Run, SyncClient, SyncRun
+from milepost.client.dead_letters import DeadLetters
+from milepost.client.portal import Portal
+from milepost.client.sync import SyncDeadLetters
+from milepost.errors import ClientError, Unreachable
+
+FOR_RUN = {"view", "result", "stream_for", "patience"}
+"""Members of Client that only a Run uses."""
+OPERATIONS = {
+    "submit_task": "submit", "submit_tasks": "submit_batch", "get_task": "get", "list_tasks": "list",
+    "list_children": "children", "get_result": "run", "cancel_task": "cancel", "retry_task": "retry",
+    "list_attempts": "attempts", "make_watch_token": "watch_token", "make_ticket": "ticket", "list_types": "types",
+    "list_workers": "workers",
+    "list_dead_letter_groups": "dead_letters.groups", "list_dead_letters": "dead_letters.members",
+    "get_dead_letter": "dead_letters.get", "replay_dead_letters": "dead_letters.replay",
+}  # fmt: skip
+"""What the API does → how one asks for it."""
+PENDING = {"make_key", "list_keys", "revoke_key"}
+"""To come."""
+OF_THE_INSTALLATION = {"livez", "readyz"}
+"""For probes and balancers, which are no clients of ours."""
+
+
+def _public(of: type) -> set[str]:
+    return {name for name in vars(of) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("facade", "of"), [(SyncClient, Client), (SyncRun, Run), (SyncDeadLetters, DeadLetters)])
+def test_the_facade_has_every_word_of_what_it_stands_for(facade: type, of: type) -> None:
+    assert _public(of) - FOR_RUN - (_public(facade) | {"id", "watch_token", "result"}) == set()
+    for name in _public(of) & _public(facade):
+        ours, theirs = inspect.getattr_static(facade, name), inspect.getattr_static(of, name)
+        if inspect.isfunction(ours) and name != "close":
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
+    assert inspect.signature(SyncClient).parameters == inspect.signature(Client).parameters
+
+
+def test_each_operation_of_the_api_has_a_method() -> None:
+    document = json.loads((Path(__file__).parents[3] / "schemas/published/openapi.json").read_text())
+    named = {each["operationId"] for path in document["paths"].values() for each in path.values()}
+    assert named - OPERATIONS.keys() - PENDING == OF_THE_INSTALLATION, (
+        "say in OPERATIONS which method of the client does it"
+    )
+    for name in OPERATIONS.values():
+        found: Any = SyncClient("http://127.0.0.1:9", "key")
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert callable(found)
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    opened = Portal("test")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+async def _fail() -> None:
+    raise LookupError("nothing")
+
+
+def test_what_is_raised_there_is_raised_here(portal: Portal) -> None:
+    with pytest.raises(LookupError, match="nothing"):
+        portal.wait(_fail())
+
+
+def test_many_threads_wait_at_the_same_time(portal: Portal) -> None:
+    """Each waits for all the others: were one let in after the other, none would come back."""
+    count, met = 20, asyncio.Barrier(20)
+
+    async def meet() -> None:
+        await met.wait()
+
+    threads = [threading.Thread(target=portal.wait, args=(meet(),)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def test_the_callers_context_goes_along(portal: Portal) -> None:
+    said = contextvars.ContextVar("said", default="nothing")
+    said.set("something")
+
+    async def hear() -> str:
+        return said.get()
+
+    assert portal.wait(hear()) == "something"
+
+
+def test_an_iteration_that_is_left_ends_what_it_iterates_over(portal: Portal) -> None:
+    ended = threading.Event()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            for number in range(1000):
+                yield number
+        finally:
+            ended.set()
+
+    numbers = portal.each(count())
+    assert [next(numbers), next(numbers)] == [0, 1]
+    numbers.close()  # type: ignore[attr-defined]
+    assert ended.is_set()
+    assert list(portal.each(_three())) == [0, 1, 2]
+
+
+async def _three() -> AsyncIterator[int]:
+    for number in range(3):
+        yield number
+
+
+def test_who_waits_when_the_client_is_closed_is_told(portal: Portal) -> None:
+    begun, raised = threading.Event(), []
+
+    async def forever() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def wait() -> None:
+        try:
+            portal.wait(forever())
+        except ClientError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert begun.wait(30)
+    portal.close()
+    thread.join(30)
+    assert raised == ["The client was closed while this call was waiting."]
+
+
+def test_a_client_that_is_not_open_says_how_to_open_it() -> None:
+    with pytest.raises(ClientError, match="with SyncClient"):
+        SyncClient("http://127.0.0.1:9", "key").types()
+
+
+def test_nobody_there_is_unreachable() -> None:
+    with SyncClient("http://127.0.0.1:9", "key", repeat_for=0.1) as client:
+        with pytest.raises(Unreachable):
+            client.submit("demo.count")
+        with pytest.raises(Unreachable):
+            next(client.list())
+    client.close()  # once more does nothing
+
+
+INTERRUPTED = """
+import asyncio, signal, threading
+from milepost.client.portal import Portal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+portal = Portal("test")
+portal.open()
+ended = []
+
+async def watch():
+    try:
+        print("waiting", flush=True)
+        while True:
+            yield await asyncio.Event().wait()
+    finally:
+        ended.append(True)
+
+try:
+    for _ in portal.each(watch()):
+        pass
+except KeyboardInterrupt:
+    print("interrupted", ended)
+portal.close()
+print("threads", threading.active_count())
+"""
+
+
+def test_ctrl_c_ends_a_watch_and_leaves_nothing_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        os.kill(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "interrupted [True]\nthreads 1\n")
