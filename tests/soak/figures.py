@@ -58,9 +58,8 @@ def _taken(kind: str, taken: Sequence[TakeOver]) -> list[str]:
             f"            with those met by {', '.join(sorted(names))}: {_spread([e.seconds for e in counted])}"
         )
     if len(counted) < len(taken):
-        text.append(
-            f"            {len(taken) - len(counted)} more went on when it was back, and were lost to something later"
-        )
+        went_on = len(taken) - len(counted)
+        text.append(f"            not counted, as the worker came back and something later took them: {went_on}")
     return text
 
 

@@ -157,6 +157,6 @@ def _later(loss: Happened, lost: Hit, run: _Run, met: Iterable[Happened]) -> Ite
 
 def _kept(loss: Happened, lost: Hit, seen: Mark, later: Sequence[float]) -> bool:
     """Whether the handler went on after the loss, and what came later is why its task was taken."""
-    if seen.at <= loss.mended or LOSSES[loss.name] == "killed" or not later:
+    if seen.at <= loss.mended or not later:
         return False
     return seen.at > lost.at + LEASE_S or seen.at + seen.every_s + UNSEEN_S >= min(later)

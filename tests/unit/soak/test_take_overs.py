@@ -71,9 +71,14 @@ def test_what_another_worker_runs_is_not_counted() -> None:
     assert not found(facts, fault("worker killed", 0, 5, worker=1, pid=OTHER_PID))
 
 
-def test_what_was_claimed_later_is_not_counted() -> None:
+def test_what_was_claimed_after_the_loss_or_taken_before_it_is_not_counted() -> None:
     facts = history(*taken(2.2, 2.4), seen=None)
-    assert not found(facts, fault("worker killed", -2.5, 5))
+    earlier = UUID(int=2)
+    assert facts.moves is not None
+    facts.moves[earlier] = [move(-9, None, "queued", (0, 0), None), move(-8, "queued", "running", (0, 1))]
+    facts.diary[earlier] = [Mark(1, LOST - 8, "begin", PID, EVERY_S)]
+    assert not found(facts, fault("worker cut off", -5, -1))
+    assert not found(facts, fault("worker killed", 3, 5))
 
 
 def test_a_worker_that_went_on_is_no_take_over_and_what_takes_the_task_later_is() -> None:
@@ -112,6 +117,18 @@ def test_one_that_had_let_go_right_after_the_line_was_back_is_counted() -> None:
     facts = history(*taken(24, 24.3), seen=10)
     overs = found(facts, cut_off(9.5), fault("worker stopped", 12, 13))
     assert shown(overs) == [("cut off", 24.3, False, False)]
+
+
+def test_one_that_something_hit_right_after_the_line_was_back_need_not_have_gone_on() -> None:
+    facts = history(*taken(12, 12.3), seen=9.8)
+    overs = found(facts, cut_off(9.9), fault("worker killed", 10.2, 13))
+    assert ("cut off", 12.3, False, False) in shown(overs)
+
+
+def test_what_happened_while_the_worker_was_away_is_not_why_its_task_was_taken_later() -> None:
+    facts = history(*taken(24, 24.2), seen=9)
+    overs = found(facts, cut_off(8), fault("postgres killed", 3, 5, worker=None))
+    assert shown(overs) == [("cut off", 24.2, False, True)]
 
 
 def test_what_is_taken_from_a_worker_that_went_on_for_no_reason_is_counted() -> None:
