@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 
 from benchmarks.relay.client import LoadFailed, build
-from benchmarks.relay.relays import Relays, Start, find_nchan
+from benchmarks.relay.hostile import Ports, under_attack
+from benchmarks.relay.relays import Relays, Start, find_nchan, free_ports
 from benchmarks.relay.scenarios import (
     Figures,
     Sizes,
@@ -28,7 +29,7 @@ from milepost.cli.dev.stand import Stand
 from milepost.cli.exits import Exit
 from milepost.errors import MilepostError
 
-SCENARIOS = ("own", "fan-out", "stopped", "whole", "calls")
+SCENARIOS = ("own", "fan-out", "stopped", "whole", "calls", "hostile")
 _SETTINGS = {
     "MILEPOST_CONCURRENCY": "5000",
     "MILEPOST_LOG_LEVEL": "warning",
@@ -91,6 +92,13 @@ def _chosen(arguments: argparse.Namespace, relays: Relays) -> dict[str, Start]:
 async def _measure(
     scenario: str, program: Path, stand: Stand, relays: Relays, starts: dict[str, Start], sizes: Sizes, say: Any
 ) -> list[Figures]:
+    if scenario == "hostile":
+        stream, http, *decoy = free_ports(4)
+        # Each attacker has an address of its own, and little room to wait in.
+        more = {"MILEPOST_TRUSTED_PROXIES": "127.0.0.1", "MILEPOST_MAX_PENDING_HELLOS": "100"}
+        async with relays.edge(ports=(stream, http), more=more) as relay:
+            ports = Ports(stream, http), Ports(*decoy)
+            return await under_attack(program, relay, relays.settings(), *ports, sizes, say)
     if scenario == "whole":
         async with relays.whole() as relay:
             return [await own_tasks(program, relay, sizes, say)]

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +82,12 @@ class Relays:
             await redis.aclose()
 
     @asynccontextmanager
-    async def edge(self, processes: int = 1) -> AsyncIterator[Relay]:
-        """A notifier that only serves clients; events are applied to Redis beside it."""
-        port, http = _ports(2)
-        own = {"MILEPOST_NOTIFIER_PORT": str(port), "MILEPOST_NOTIFIER_HTTP_PORT": str(http)}
+    async def edge(
+        self, processes: int = 1, ports: Sequence[int] = (), more: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Relay]:
+        """A notifier that only serves clients; events are applied to Redis beside it. `more` settings are its own."""
+        port, http = ports or free_ports(2)
+        own = {"MILEPOST_NOTIFIER_PORT": str(port), "MILEPOST_NOTIFIER_HTTP_PORT": str(http), **(more or {})}
         argv = [sys.executable, "-m", "milepost.cli", "notifier", "--role", "edge"]
         if processes > 1:
             argv += ["--processes", str(processes)]
@@ -105,7 +107,7 @@ class Relays:
     @asynccontextmanager
     async def fastapi(self) -> AsyncIterator[Relay]:
         """FastAPI and redis.asyncio under uvicorn, with uvloop."""
-        [port] = _ports(1)
+        [port] = free_ports(1)
         argv = [
             sys.executable, "-m", "uvicorn", "benchmarks.relay.fastapi_relay:app", "--host", "127.0.0.1",
             "--port", str(port), "--loop", "uvloop", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false",
@@ -119,7 +121,7 @@ class Relays:
     async def nchan(self) -> AsyncIterator[Relay]:
         """Nchan in an nginx of its own, messages in its memory."""
         nginx, module = find_nchan()
-        [port] = _ports(1)
+        [port] = free_ports(1)
         home = self._stand.plan.home / "nchan"
         home.mkdir(exist_ok=True)
         text = Path(__file__).with_name("nchan.conf").read_text(encoding="utf-8")
@@ -175,6 +177,7 @@ def find_nchan() -> tuple[Path, Path]:
     )
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports nobody listens on, always the same ones if they are free."""
     found: list[Any] = [port for port in SERVER_PORTS[5::7] if is_free(port)][:count]
     return found

@@ -13,6 +13,7 @@ _TITLES: Final = {
     "fan-out": "one task, {watchers:,} connections: the most that arrives with p99 below 200 ms and nothing lost",
     "stopped": "one reader of one task stops: p99 of the others",
     "whole": "{connections:,} connections, each its own task; {rate:,.0f} events/s through Kafka, ingest and edge",
+    "hostile": "honest connections, each its own task, while hostile clients go at nobody, a decoy, the relay",
     "calls": "from ctx.progress in a worker to the client: 1 event/s of each task, each watched by one connection",
 }
 _NAMES: Final = {
@@ -23,6 +24,10 @@ _NAMES: Final = {
     "cpu": "relay, CPU s per 100,000 deliveries",
     "merged": "events that newer ones took the place of",
     "fan_cpu": "relay, CPU s per 100,000 deliveries",
+    "relay_busy": "relay, cores busy",
+    "attackers_busy": "attackers, cores busy",
+    "attempts": "attacks a second",
+    "resets": "snapshots in place of events",
     "client_cpu": "load client, CPU s per 100,000",
     "p50_ms": "p50, ms",
     "p95_ms": "p95, ms",

@@ -1,9 +1,16 @@
-"""Clients that want to do harm: each goes at a notifier in its own way, again and again, until it is cancelled."""
+"""Clients that want to do harm: each goes at a notifier in its own way, again and again, until it is cancelled.
+
+    python -m tests.faults.hostile < TARGET
+
+As a program it reads the members of a `Target` as a line of JSON, goes on until its input ends, and says how often each
+went at it.
+"""
 
 import asyncio
 import json
 import os
 import struct
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -376,3 +383,17 @@ async def attacked(target: Target, times: int = 1) -> AsyncIterator[None]:
         for outcome in await asyncio.gather(*running, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+async def main() -> None:
+    """Do what the module says."""
+    loop = asyncio.get_running_loop()
+    given = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
+    target = Target(**{**given, "mine": UUID(given["mine"]), "others": [UUID(each) for each in given["others"]]})
+    async with attacked(target):
+        await loop.run_in_executor(None, sys.stdin.read)
+    print(json.dumps(target.attempts))  # noqa: T201 - a program says it so
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
