@@ -34,6 +34,11 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._waiting: asyncio.Task[None] | None = None
 
+    @property
+    def open(self) -> int:
+        """Connections there are."""
+        return len(self._pairs)
+
     async def listen(self) -> None:
         """Take connections, from the first call on always on the same port; nothing if it does."""
         if self._server is not None or self._waiting is not None:

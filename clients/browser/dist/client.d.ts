@@ -1,11 +1,14 @@
 import { type FeedEvent } from "./events.js";
 import type { Callbacks, Feed, Options, Status, Watch, WatchOptions } from "./interface.js";
 import { type Filter, type Task } from "./protocol.js";
-/** Watch tasks. All watches share one WebSocket; without it they go on by SSE, and by asking the API. */
+/**
+ * Watch tasks. All watches share one WebSocket, or a few if they are more than one carries; without it they go on by SSE, and
+ * by asking the API.
+ */
 export declare class Milepost {
     #private;
     constructor(options: Options);
-    /** How news comes now. */
+    /** How news comes now; of several lines, over the worst. */
     get status(): Status;
     /** Watch a task, by its id or as the API gave it, to its end. */
     watch(task: string | Pick<Task, "id" | "epoch">, options?: WatchOptions): Watch;

@@ -7,19 +7,25 @@ import { Reader } from "./reader.ts";
 import { rollup } from "./rollup.ts";
 import { Feeding, type Subscription, Watching } from "./subscription.ts";
 
-/** Watch tasks. All watches share one WebSocket; without it they go on by SSE, and by asking the API. */
+/**
+ * Watch tasks. All watches share one WebSocket, or a few if they are more than one carries; without it they go on by SSE, and
+ * by asking the API.
+ */
 export class Milepost {
-  readonly #line: Line;
+  readonly #options: Options;
+  readonly #lines: Line[] = [];
   readonly #readers = new Set<{ end(): void }>();
   #closed = false;
 
   constructor(options: Options) {
-    this.#line = new Line(options);
+    this.#options = { ...options, onStatus: () => call(options.onStatus, this.status) };
+    this.#extend();
   }
 
-  /** How news comes now. */
+  /** How news comes now; of several lines, over the worst. */
   get status(): Status {
-    return this.#line.status;
+    const of = (word: keyof Status) => this.#lines.find(({ status }) => status[word]);
+    return (of("trouble") ?? of("lag") ?? of("via") ?? this.#first).status;
   }
 
   /** Watch a task, by its id or as the API gave it, to its end. */
@@ -84,19 +90,36 @@ export class Milepost {
 
   /** Read a task from the API. Throws Refused, or what `fetch` throws. */
   get(id: string): Promise<Task> {
-    return this.#line.read(`/v1/tasks/${encodeURIComponent(id)}`);
+    return this.#first.read(`/v1/tasks/${encodeURIComponent(id)}`);
   }
 
   /** Read a page of tasks from the API, newest first. Throws as `get`. */
   list(query: Record<string, string> = {}): Promise<{ items: Task[]; next: string | null }> {
-    return this.#line.read(`/v1/tasks?${new URLSearchParams(query)}`);
+    return this.#first.read(`/v1/tasks?${new URLSearchParams(query)}`);
   }
 
   /** End everything. Tasks go on. */
   close(): void {
     this.#closed = true;
     for (const reader of this.#readers) reader.end();
-    this.#line.close();
+    for (const line of this.#lines) line.close();
+  }
+
+  get #first(): Line {
+    return this.#lines[0] as Line;
+  }
+
+  #extend(): Line {
+    // Browsers open six connections to a host, and the first line takes four of them for SSE.
+    const options = this.#lines.length ? { ...this.#options, events: null } : this.#options;
+    const line = new Line(options, (subscription) => this.#add(subscription));
+    this.#lines.push(line);
+    return line;
+  }
+
+  /** To the first line that has room. One that carries nothing any more closes by itself, and is taken again. */
+  #add(subscription: Subscription): void {
+    (this.#lines.find((line) => line.hasRoom()) ?? this.#extend()).add(subscription);
   }
 
   #reader<E>(
@@ -109,7 +132,7 @@ export class Milepost {
     const reader = new Reader<E>(enqueue, (error) => {
       signal?.removeEventListener("abort", close);
       this.#readers.delete(reader);
-      this.#line.remove(subscription);
+      for (const line of this.#lines) line.remove(subscription);
       ended(error);
     });
     signal?.addEventListener("abort", close);
@@ -121,6 +144,6 @@ export class Milepost {
   #begin<E>(subscription: Subscription, reader: Reader<E>): void {
     if (reader.over) return;
     this.#readers.add(reader);
-    this.#line.add(subscription);
+    this.#add(subscription);
   }
 }

@@ -1,6 +1,5 @@
-import { now } from "./page.ts";
-import { Refused } from "./protocol.ts";
-import { jittered } from "./session.ts";
+// A file of its own, which pages load when they need it: nothing that runs may be imported from the rest, but sse.ts.
+import type { Refused, Task } from "./protocol.ts";
 import { EventText } from "./sse.ts";
 import type { Request, Subscription } from "./subscription.ts";
 
@@ -13,6 +12,8 @@ export interface Means {
   readonly calm: boolean;
   /** Ask with the token. Throws what `fetch` throws. */
   request(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response>;
+  /** Read JSON from the API. Throws Refused, or what `fetch` throws. */
+  read<T>(path: string, signal: AbortSignal): Promise<T>;
   /** Wait so many ms, or until the page is back or the signal aborts. */
   pause(ms: number, signal: AbortSignal): Promise<void>;
   /** Say which way works now; undefined: none. */
@@ -26,6 +27,10 @@ const SILENT_MS = 35_000;
 const ANSWER_MS = 10_000;
 const POLL_MS = [500, 5_000] as const;
 const CALM_POLL_MS = 30_000;
+/** Of a tree as many as the stream tells of: so many pages of 200. */
+const PAGES = 5;
+
+const now = () => performance.now();
 
 /**
  * Serve a subscription without the WebSocket, by SSE, and by asking where that cannot be had, until aborted.
@@ -53,7 +58,10 @@ export async function fallBack(
     while (!signal.aborted && !subscription.isOver()) {
       quiet = (await ask(subscription, means, signal)) ? 0 : quiet + 1;
       if (signal.aborted || subscription.isOver()) break;
-      await means.pause(means.calm ? CALM_POLL_MS : 100 + jittered(quiet, ...POLL_MS), signal);
+      await means.pause(
+        means.calm ? CALM_POLL_MS : 100 + Math.random() * Math.min(POLL_MS[1], POLL_MS[0] * 2 ** quiet),
+        signal,
+      );
       if (events !== null && now() >= until) break;
     }
   }
@@ -95,22 +103,17 @@ async function listen(subscription: Subscription, means: Means, base: string, si
 
 /** Ask the API once; return whether anything changed. */
 async function ask(subscription: Subscription, means: Means, signal: AbortSignal): Promise<boolean> {
+  if (means.api === null) return false;
   try {
-    const answers: unknown[] = [];
     const until = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
-    for (const path of means.api === null ? [] : subscription.polls()) {
-      const response = await means.request(means.api + path, {}, until);
-      if (response.ok) answers.push(await response.json());
-      // The token may cover a task and no list: then its children are not heard of for a while.
-      else if (!answers.length) throw await refusal(response);
-    }
-    if (signal.aborted || means.api === null) return false;
+    const tasks = subscription.id ? await tasksOf(subscription.id, subscription.tree, means, until) : [];
+    if (signal.aborted) return false;
     means.tell("polling");
-    return subscription.polled(answers, now());
+    return subscription.polled(tasks, now());
   } catch (error) {
     if (signal.aborted) return false;
     means.tell(undefined);
-    if (error instanceof Refused && Number(error.code) < 500 && error.code !== 429) {
+    if (isFinal(error)) {
       means.remove(subscription);
       subscription.refuse(error);
     }
@@ -118,10 +121,39 @@ async function ask(subscription: Subscription, means: Means, signal: AbortSignal
   }
 }
 
-/** Return what an answer other than 2xx says. */
-export async function refusal(response: Response): Promise<Refused> {
-  const problem = await response.json().catch(() => ({}));
-  return new Refused(response.status, problem.detail ?? problem.title ?? `HTTP ${response.status}`);
+/** Return a task as the API shows it, last, and before it what is below it, each after its parent. */
+async function tasksOf(id: string, tree: boolean | undefined, means: Means, signal: AbortSignal): Promise<Task[]> {
+  const top = await means.read<Task>(`/v1/tasks/${id}`, signal);
+  let newest: Task[] = [];
+  // A token may cover a task below another, of whose tree it may see that task and its children.
+  for (const filter of tree ? [{ root: top.root_id }, { parent: id }] : [])
+    try {
+      newest = await pages(filter, means, signal);
+      break;
+    } catch (error) {
+      if (!isFinal(error)) throw error;
+    }
+  const below = new Set<string | null>([id]);
+  return [...newest.reverse().filter((task) => below.has(task.parent_id) && below.add(task.id)), top];
+}
+
+/** Return what the API lists, newest first. */
+async function pages(filter: Record<string, string>, means: Means, signal: AbortSignal): Promise<Task[]> {
+  const found: Task[] = [];
+  let next: string | null = "";
+  for (let page = 0; page < PAGES && next !== null; page++) {
+    const query = new URLSearchParams({ ...filter, limit: "200", ...(next && { cursor: next }) });
+    const list: { items: Task[]; next: string | null } = await means.read(`/v1/tasks?${query}`, signal);
+    found.push(...list.items);
+    next = list.next;
+  }
+  return found;
+}
+
+/** Whether the API itself said no. */
+function isFinal(error: unknown): error is Refused {
+  const code = (error as Refused).code;
+  return typeof code === "number" && code >= 400 && code < 500 && code !== 429;
 }
 
 /** Where the same is to be had by SSE. */

@@ -1,13 +1,15 @@
-import { fallBack, type Means, refusal, type Way } from "./fallback.ts";
+import type { Means, Way } from "./fallback.ts";
 import type { Options, Status, Token } from "./interface.ts";
 import { call, now } from "./page.ts";
-import { SUBPROTOCOL } from "./protocol.ts";
+import { Refused, SUBPROTOCOL } from "./protocol.ts";
 import { Session } from "./session.ts";
 import type { Subscription } from "./subscription.ts";
 
 const TICK_MS = 1_000;
 /** So many watches by SSE: browsers open six connections to a host, and the API may be on it. Others ask, in turns. */
 const MOST_STREAMS = 4;
+/** After so long the file with the other ways is asked for again, if it could not be had. */
+const LOAD_MS = 10_000;
 
 /** Drives the session by a real WebSocket, real time and the page's own state, and the other ways while it is away. */
 export class Line implements Means {
@@ -26,10 +28,11 @@ export class Line implements Means {
   readonly #wakes = new Set<() => void>();
   status: Status = { via: undefined, lag: false, trouble: undefined };
 
-  constructor({ url, stream, events, api, token, onStatus }: Options) {
+  /** `overflow` is handed subscriptions that are more than the server takes on one connection. */
+  constructor({ url, stream, events, api, token, onStatus }: Options, overflow: (subscription: Subscription) => void) {
     const base = (url ?? location.origin).replace(/\/$/, "");
     this.#token = token;
-    this.#session = new Session(typeof token === "function");
+    this.#session = new Session(typeof token === "function", overflow);
     this.#onStatus = onStatus;
     this.#stream = stream ?? `${base.replace(/^http/, "ws")}/v1/stream`;
     this.#events = events === undefined ? base : events;
@@ -58,6 +61,10 @@ export class Line implements Means {
   remove(subscription: Subscription): void {
     this.#session.remove(subscription, now());
     this.#pump();
+  }
+
+  hasRoom(): boolean {
+    return this.#session.hasRoom();
   }
 
   get calm(): boolean {
@@ -105,7 +112,13 @@ export class Line implements Means {
           const fall = new AbortController();
           const events = this.#falls.size < MOST_STREAMS ? this.#events : null;
           this.#falls.set(subscription, fall);
-          fallBack(subscription, this, events, fall.signal);
+          import("./fallback.ts").then(
+            ({ fallBack }) => fallBack(subscription, this, events, fall.signal),
+            () =>
+              this.pause(LOAD_MS, fall.signal).then(
+                () => this.#falls.get(subscription) === fall && this.#falls.delete(subscription),
+              ),
+          );
         }
     this.#report();
     clearTimeout(this.#timer);
@@ -203,9 +216,10 @@ export class Line implements Means {
     }
   }
 
-  async read<T>(path: string): Promise<T> {
-    const response = await this.request(this.api + path, {});
-    if (!response.ok) throw await refusal(response);
-    return response.json();
+  async read<T>(path: string, signal?: AbortSignal): Promise<T> {
+    const response = await this.request(this.api + path, {}, signal);
+    if (response.ok) return response.json();
+    const problem = await response.json().catch(() => ({}));
+    throw new Refused(response.status, problem.detail ?? problem.title ?? `HTTP ${response.status}`);
   }
 }

@@ -63,15 +63,31 @@ export class Session {
   #bye: number | undefined;
   #welcomed = false;
   #idleAt = 0;
+  /** So many subscriptions the server takes. */
+  #most = Infinity;
 
   readonly #random: () => number;
 
   readonly #renews: boolean;
 
-  /** `renews`: whether there will be another token when one runs out. */
-  constructor(renews = true, random: () => number = Math.random) {
+  readonly #overflow: (subscription: Subscription) => void;
+
+  /**
+   * `renews`: whether there will be another token when one runs out. `overflow` is handed subscriptions that are more than
+   * the server takes on one connection.
+   */
+  constructor(
+    renews = true,
+    overflow: (subscription: Subscription) => void = () => {},
+    random: () => number = Math.random,
+  ) {
     this.#renews = renews;
+    this.#overflow = overflow;
     this.#random = random;
+  }
+
+  hasRoom(): boolean {
+    return this.subscriptions.size < this.#most;
   }
 
   /** Whether there has been no connection for so long that other ways are worth trying. */
@@ -107,7 +123,7 @@ export class Session {
   take(frame: ServerFrame, now: number): void {
     this.#heardAt = now;
     this.#answerBy = undefined;
-    if (frame.t === "welcome") this.#welcome(frame.ping, now);
+    if (frame.t === "welcome") this.#welcome(frame, now);
     else if (frame.t === "ping") this.outbox.push({ t: "pong" });
     else if (frame.t === "bye") this.#bye = frame.after;
     else if (frame.t === "lag") this.lag = frame.on;
@@ -194,7 +210,8 @@ export class Session {
     for (const subscription of subscriptions) subscription.refuse(error);
   }
 
-  #welcome(ping: number, now: number): void {
+  #welcome({ ping, max_subs }: ServerFrame & { t: "welcome" }, now: number): void {
+    this.#most = max_subs;
     if (this.phase === "up") return; // the answer to a hello with another token
     this.phase = "up";
     this.#phaseAt = now;
@@ -202,7 +219,10 @@ export class Session {
     this.#welcomed = true;
     this.#since = this.trouble = undefined;
     this.#idleAt = now;
+    const more = [...this.subscriptions].slice(max_subs);
+    for (const subscription of more) this.subscriptions.delete(subscription);
     for (const subscription of this.subscriptions) this.#ask(subscription, now);
+    more.map(this.#overflow);
   }
 
   #wait(): number {
@@ -244,7 +264,11 @@ export class Session {
     if (code === "unavailable") this.#askLater(subscription, now);
     else {
       this.remove(subscription, now);
-      subscription.refuse(new Refused(code, message));
+      // One that is too many where there is no other is so everywhere.
+      if (code === "too_many_subs" && this.subscriptions.size) {
+        this.#most = this.subscriptions.size;
+        this.#overflow(subscription);
+      } else subscription.refuse(new Refused(code, message));
     }
   }
 }

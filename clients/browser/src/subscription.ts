@@ -23,10 +23,11 @@ export interface Subscription {
   /** Begin on a new line: the members of `sub`. `afresh`: from a snapshot. */
   request(afresh?: boolean): Request;
   take(frame: ServerFrame, now: number): Verdict;
-  /** What to GET while no line is there. */
-  polls(): string[];
-  /** Take the answers; return whether anything changed. */
-  polled(answers: unknown[], now: number): boolean;
+  /** The task it is to, with its descendants or without; undefined: it is to none. */
+  readonly id?: string;
+  readonly tree?: boolean;
+  /** Take tasks as the API shows them while no line is there; return whether anything changed. */
+  polled(tasks: Task[], now: number): boolean;
   isOver(): boolean;
   refuse(error: Refused): void;
 }
@@ -49,7 +50,7 @@ export class Watching implements Subscription {
   /** `epoch`: one that the task is known to have reached; an end of one before is not the end (somebody retried). */
   constructor(
     readonly id: string,
-    private readonly tree: boolean,
+    readonly tree: boolean,
     private readonly tail: number,
     private readonly epoch: number,
     private readonly tell: (event: WatchEvent) => void,
@@ -105,16 +106,9 @@ export class Watching implements Subscription {
     return this.isOver() ? "over" : frame.t === "end" ? "later" : undefined;
   }
 
-  polls(): string[] {
-    const path = "/v1/tasks";
-    return [`${path}/${this.id}`, ...(this.tree ? [`${path}?limit=200&parent=${this.id}`] : [])];
-  }
-
-  polled(answers: unknown[], now: number): boolean {
-    const [root, page] = answers as [Task, { items: Task[] }?];
-    // Children first: nothing is told after the end.
+  polled(tasks: Task[], now: number): boolean {
     let news = false;
-    for (const task of [...(page?.items ?? []), root]) {
+    for (const task of tasks) {
       if (task.id === this.id && task.epoch < this.epoch) continue;
       const fold = this.#fold(task.id);
       if (fold.polled(task)) {
@@ -177,10 +171,6 @@ export class Feeding implements Subscription {
     if (frame.t === "live") this.#live(!!frame.reset);
     else if (frame.t === "changes") for (const change of frame.changes) this.tell(change);
     return undefined;
-  }
-
-  polls(): string[] {
-    return [];
   }
 
   /** Without a line nobody tells of changes: whoever shows a list reads it again. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fallBack, type Means, type Way } from "../src/fallback.ts";
-import type { Refused } from "../src/protocol.ts";
+import { Refused } from "../src/protocol.ts";
 import { Watching } from "../src/subscription.ts";
 import { CHILD, end, ID, progress, snap, task } from "./making.ts";
 
@@ -13,6 +13,7 @@ type Answer = (path: string, headers: Record<string, string>) => Response;
 /** Follow a task while the network answers like this, until the task is over or refused. */
 async function followed(answer: Answer, { tree = false, at = undefined as [number, number] | undefined } = {}) {
   const kinds: string[] = [];
+  const told: string[] = [];
   const ways: (Way | undefined)[] = [];
   const asked: string[] = [];
   const errors: Refused[] = [];
@@ -22,7 +23,10 @@ async function followed(answer: Answer, { tree = false, at = undefined as [numbe
     tree,
     0,
     0,
-    (event) => kinds.push(event.kind),
+    (event) => {
+      kinds.push(event.kind);
+      told.push(event.task.id);
+    },
     (error) => {
       errors.push(error);
       stop.abort();
@@ -37,12 +41,18 @@ async function followed(answer: Answer, { tree = false, at = undefined as [numbe
       assert.ok(asked.length < 50, "it goes on for ever");
       return answer(url, headers);
     },
+    read: async (path, signal) => {
+      const response = await means.request(means.api + path, {}, signal);
+      const body = await response.json().catch(() => ({}));
+      if (response.ok) return body;
+      throw new Refused(response.status, body.detail);
+    },
     pause: () => Promise.resolve(),
     tell: (way) => ways.push(way),
     remove: () => {},
   };
   await fallBack(watch, means, EVENTS, stop.signal);
-  return { kinds, ways, asked, errors };
+  return { kinds, told, ways, asked, errors };
 }
 
 const frames = (...list: object[]) => list.map((frame) => `data: ${JSON.stringify(frame)}\n\n`).join("");
@@ -100,19 +110,59 @@ test("an API that is away or busy is asked again", async () => {
   assert.deepEqual(ways, [undefined, undefined, undefined, "polling"]);
 });
 
-test("children are asked for, and a token that covers no list still shows their parent", async () => {
-  const child = task({ id: CHILD, parent_id: ID });
-  for (const [list, wanted] of [
-    [Response.json({ items: [child] }), ["snapshot", "succeeded"]],
-    [new Response("no", { status: 403 }), ["succeeded"]],
-  ] as const) {
-    const { kinds } = await followed(
-      (url) => {
-        if (url.startsWith(EVENTS)) return new Response("no", { status: 404 });
-        return url.includes("?") ? list : Response.json(task({ state: "succeeded" }));
-      },
-      { tree: true },
-    );
-    assert.deepEqual(kinds, wanted);
-  }
+test("a token that covers no list still shows its task", async () => {
+  const { kinds } = await followed(
+    (url) => {
+      if (url.startsWith(EVENTS)) return new Response("no", { status: 404 });
+      return url.includes("?") ? new Response("no", { status: 403 }) : Response.json(task({ state: "succeeded" }));
+    },
+    { tree: true },
+  );
+  assert.deepEqual(kinds, ["succeeded"]);
+});
+
+test("a token for a task below another shows its children, for it may see no more", async () => {
+  const { told } = await followed(
+    (url) => {
+      if (url.startsWith(EVENTS)) return new Response("no", { status: 404 });
+      if (url.includes("root=")) return new Response("no", { status: 403 });
+      if (!url.includes("?")) return Response.json(task({ state: "succeeded", root_id: "r", parent_id: "r" }));
+      assert.match(url, new RegExp(`parent=${ID}`));
+      return Response.json({ items: [task({ id: CHILD, parent_id: ID, root_id: "r" })], next: null });
+    },
+    { tree: true },
+  );
+  assert.deepEqual(told, [CHILD, ID]);
+});
+
+test("a whole tree is asked for page by page, and shown from the top down to its end", async () => {
+  const root = "01941f29-7c00-7d3e-8a5b-0242ac120001";
+  const below = (parent_id: string, id: string) => task({ id, parent_id, root_id: root });
+  // As the API lists it, the newest first. The task that is watched is itself below another, and has a sister.
+  const pages = [
+    { items: [below("e", "f"), below(CHILD, "e")], next: "more" },
+    { items: [below("s", "n"), below(ID, CHILD), below(root, "s"), below(root, ID)], next: null },
+  ];
+  const { told, asked } = await followed(
+    (url) => {
+      if (url.startsWith(EVENTS)) return new Response("no", { status: 404 });
+      if (!url.includes("?")) return Response.json({ ...below(root, ID), state: "succeeded" });
+      return Response.json(pages[url.includes("cursor=more") ? 1 : 0]);
+    },
+    { tree: true },
+  );
+  assert.deepEqual(told, [CHILD, "e", "f", ID]);
+  assert.equal(asked[2], `https://api.example/v1/tasks?root=${root}&limit=200`);
+});
+
+test("of a tree without end no more is asked for than the stream tells of", async () => {
+  const { asked } = await followed(
+    (url) => {
+      if (url.startsWith(EVENTS)) return new Response("no", { status: 404 });
+      if (!url.includes("?")) return Response.json(task({ state: "succeeded" }));
+      return Response.json({ items: [], next: "more" });
+    },
+    { tree: true },
+  );
+  assert.equal(asked.length, 2 + 5);
 });

@@ -29,7 +29,7 @@ function sent(session: Session): string[] {
 }
 
 function up(now = 0): { session: Session; watch: Watched } {
-  const session = new Session(true, () => 1);
+  const session = new Session(true, undefined, () => 1);
   const watch = new Watched();
   session.add(watch, now);
   assert.equal(session.phase, "opening");
@@ -198,7 +198,7 @@ test("codes from 4500 to 4999 end all watches with the reason; the next watch tr
 });
 
 test("an err ends one watch and leaves the others", () => {
-  for (const code of ["not_found", "forbidden", "too_many_subs", "something_new"]) {
+  for (const code of ["not_found", "forbidden", "something_new"]) {
     const { session, watch } = up();
     const other = new Watched("other");
     session.add(other, 0);
@@ -255,7 +255,7 @@ test("a connection without a welcome is given up", () => {
 });
 
 test("other ways are tried after two seconds without a connection, until there is one", () => {
-  const session = new Session(true, () => 1);
+  const session = new Session(true, undefined, () => 1);
   session.add(new Watched(), 1_000);
   assert.equal(session.isAway(2_999), false);
   session.closed(1006, "", 1_100);
@@ -307,4 +307,35 @@ test("frames and members that are not known are ignored", () => {
   session.take({ t: "weather", id: 1, sunny: true } as unknown as ServerFrame, 0);
   session.take({ ...snap([1, 1]), surprise: 1 } as ServerFrame, 0);
   assert.deepEqual(sent(session), []);
+});
+
+test("watches that are more than the server takes go elsewhere, and those it takes go on", () => {
+  const elsewhere: unknown[] = [];
+  const session = new Session(true, (subscription) => elsewhere.push(subscription));
+  const watches = Array.from({ length: 4 }, (_, number) => new Watched(`${number}`));
+  const [first, second, third, fourth] = watches;
+  for (const watch of watches) session.add(watch, 0);
+  assert.equal(session.hasRoom(), true);
+  session.opened("KEY");
+  session.take({ ...WELCOME, max_subs: 3 } as ServerFrame, 0);
+  assert.deepEqual(sent(session), ["hello", "sub 1", "sub 2", "sub 3"]);
+  assert.deepEqual(elsewhere, [fourth]);
+  assert.equal(session.hasRoom(), false);
+  // It may take fewer than it said.
+  session.take({ t: "err", id: 3, code: "too_many_subs", message: "no" }, 0);
+  assert.deepEqual(elsewhere, [fourth, third]);
+  assert.equal(session.hasRoom(), false);
+  session.remove(second as Watched, 0);
+  assert.equal(session.hasRoom(), true);
+  assert.deepEqual([...session.subscriptions], [first]);
+  assert.deepEqual(
+    watches.flatMap((watch) => watch.errors),
+    [],
+  );
+  // One that is too many all by itself is so everywhere.
+  session.remove(first as Watched, 0);
+  const last = new Watched();
+  session.add(last, 0);
+  session.take({ t: "err", id: last.number, code: "too_many_subs", message: "no" }, 0);
+  assert.equal(last.errors[0]?.code, "too_many_subs");
 });

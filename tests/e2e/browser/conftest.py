@@ -20,6 +20,9 @@ from tests.system import ROOT, System, running
 
 PAGES: Final = (Path(__file__).parent / "pages", ROOT / "examples" / "browser", ROOT / "clients" / "browser" / "dist")
 
+MOST_SUBS: Final = 4
+"""So many watches go over one connection."""
+
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
@@ -75,6 +78,7 @@ async def shared_ways(fresh: MakeSettings) -> AsyncIterator[Ways]:
             "MILEPOST_STREAM_URL": f"ws://127.0.0.1:{stream.port}/v1/stream",
             "MILEPOST_EVENTS_URL": f"http://127.0.0.1:{events.port}",
             "MILEPOST_PAGES": ",".join(map(str, PAGES)),
+            "MILEPOST_MAX_SUBSCRIPTIONS": str(MOST_SUBS),
         }
         async with running(await fresh(), notifiers=2, env=env) as system:
             yield Ways(system, stream, events)

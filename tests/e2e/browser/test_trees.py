@@ -59,7 +59,23 @@ async def test_a_tree_is_shown_without_websockets(show: Show, ways: Ways, client
     await ways.events.refuse()
     await shown.goes("polling")
     await child(client, root)
-    await shown.counts(tasks=4, ended=2)
+    await child(client, await client.submit("demo.count", LONG, parent_id=first.id))
+    await shown.counts(tasks=6, ended=3)
+    told = await shown.is_cancelled()
+    assert len({event["id"] for event in told}) == 6
+
+
+async def test_a_token_for_a_task_shows_its_whole_tree_where_only_asking_gets_through(
+    show: Show, ways: Ways, client: Client
+) -> None:
+    await ways.stream.refuse()
+    await ways.events.refuse()
+    root = await client.submit("demo.count", LONG)
+    assert root.watch_token is not None
+    shown = await show(root, tree=True, tokens=[root.watch_token])
+    await shown.goes("polling")
+    await child(client, await client.submit("demo.count", LONG, parent_id=root.id))
+    await shown.counts(tasks=3, ended=1)
     await shown.is_cancelled()
 
 
