@@ -21,6 +21,7 @@ TABLE = {
     "cancel": (f"{_COMMANDS}.cancel:cancel", "Ask a task to stop."),
     "retry": (f"{_COMMANDS}.retry:retry", "Run a failed or cancelled task again."),
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "What failed for good: list, show, replay."),
+    "keys": (f"{_COMMANDS}.keys:keys", "API keys: create, list, revoke."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
     "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
     "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),

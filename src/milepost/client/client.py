@@ -15,6 +15,7 @@ from milepost.client.address import find_address
 from milepost.client.credential import Credential, FetchToken
 from milepost.client.dead_letters import DeadLetters
 from milepost.client.http import Answer, Http, refused
+from milepost.client.keys import Keys
 from milepost.client.parsing import not_milepost, parsed, task_uuid
 from milepost.client.run import Run
 from milepost.client.stream import Stream
@@ -283,6 +284,11 @@ class Client:
     def dead_letters(self) -> DeadLetters:
         """What failed for good."""
         return DeadLetters(self._http)
+
+    @property
+    def keys(self) -> Keys:
+        """API keys, for who has one with the scope admin."""
+        return Keys(self._http)
 
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""

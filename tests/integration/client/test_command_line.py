@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,16 @@ from tests.system import System
 pytestmark = pytest.mark.stack
 
 
-async def milepost(system: System, *argv: str, stdin: str = "") -> tuple[int, str, str]:
+async def milepost(
+    system: System, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     """Run a command as a user would; return its exit status and what it wrote."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "milepost.cli", *argv),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=system._env | {"MILEPOST_NOTIFIER_HTTP_PORT": system.notifier_urls[0].rpartition(":")[2]},
+        env=system._env | {"MILEPOST_NOTIFIER_HTTP_PORT": system.notifier_urls[0].rpartition(":")[2]} | dict(env or {}),
     )
     out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
@@ -146,3 +149,28 @@ async def test_migrate_can_be_repeated(system: System) -> None:
     made = json.loads(out)
     assert made["migrations"] == []
     assert {name.rpartition(".work.")[2] for name in made["topics"]} == {"extra", "extra.high", "extra.low"}
+
+
+async def test_a_key_is_made_used_listed_and_revoked(system: System) -> None:
+    status, out, err = await milepost(system, "keys", "create", "the shop", "--tenant", "shop", "--expires-in", "1d")
+    key = out.strip()
+    assert (status, key.startswith("mp_")) == (0, True)
+    assert key not in err
+    theirs = {"MILEPOST_API_KEY": key}
+    assert (await milepost(system, "list", "--json", env=theirs))[:2] == (0, "")
+    status, _, err = await milepost(system, "keys", "list", env=theirs)
+    assert (status, "the scope admin" in err) == (2, True)
+    [listed] = map(json.loads, (await milepost(system, "keys", "list", "--tenant", "shop", "--json"))[1].splitlines())
+    assert (listed["name"], listed["scopes"]) == ("the shop", ["submit", "read"])
+    rows = (await milepost(system, "keys", "list", "--tenant", "shop"))[1]
+    assert listed["id"] in rows
+    assert key.rpartition("_")[2] not in rows
+    assert (await milepost(system, "keys", "revoke", "mp_nobodys1"))[0] == 2
+    status, out, _ = await milepost(system, "keys", "revoke", listed["prefix"], "--tenant", "shop")
+    assert (status, "is revoked" in out) == (0, True)
+    status, _, err = await milepost(system, "list", env=theirs)
+    assert (status, "revoked" in err) == (2, True)
+    again = await milepost(system, "keys", "create", "x", "--scope", "admin", "--scope", "read", "--json")
+    made = json.loads(again[1])
+    assert made["scopes"] == ["read", "admin"]
+    assert (await milepost(system, "keys", "revoke", made["id"], "--json"))[0] == 0
