@@ -32,6 +32,7 @@ from milepost_schemas.asyncapi import describe
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
+from milepost_schemas.tenant import QuotasRequest, Tenant
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 MODELS: dict[str, TypeAdapter[Any]] = {
@@ -50,6 +51,8 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "key-request": TypeAdapter(KeyRequest),
     "key": TypeAdapter(Key),
     "new-key": TypeAdapter(NewKey),
+    "quotas-request": TypeAdapter(QuotasRequest),
+    "tenant": TypeAdapter(Tenant),
     "problem": TypeAdapter(Problem),
     "type": TypeAdapter(TypeInfo),
     "worker": TypeAdapter(WorkerInfo),
@@ -61,7 +64,15 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "server-frame": SERVER_FRAME,
 }
 
-ASKED = {"submit-task", "watch-token-request", "ticket-request", "replay-request", "key-request", "client-frame"}
+ASKED = {
+    "submit-task",
+    "watch-token-request",
+    "ticket-request",
+    "replay-request",
+    "key-request",
+    "quotas-request",
+    "client-frame",
+}
 """What is sent to us."""
 ASYNCAPI = "asyncapi.yaml"
 

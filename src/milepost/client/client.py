@@ -19,6 +19,7 @@ from milepost.client.keys import Keys
 from milepost.client.parsing import not_milepost, parsed, task_uuid
 from milepost.client.run import Run
 from milepost.client.stream import Stream
+from milepost.client.tenants import Tenants
 from milepost.errors import ClientError, Refused
 from milepost_schemas.deadletter import Attempt, AttemptList
 from milepost_schemas.feed import FeedFilter
@@ -289,6 +290,11 @@ class Client:
     def keys(self) -> Keys:
         """API keys, for who has one with the scope admin."""
         return Keys(self._http)
+
+    @property
+    def tenants(self) -> Tenants:
+        """Tenants and their quotas, for who looks after the installation."""
+        return Tenants(self._http)
 
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""

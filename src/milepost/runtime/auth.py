@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from milepost.domain.grant import EVERYTHING, Grant
-from milepost.domain.quotas import UNBOUNDED, Quotas
+from milepost.domain.quotas import Quotas
 from milepost.runtime.keys import Changes, KeyEnded, KeyRing, KeyRow, KeySource
 from milepost.runtime.settings import Settings
 from milepost.runtime.tokens import TokenExpired, Tokens, Verified
@@ -37,8 +37,6 @@ class Principal:
     """Id of the key, for a token that of the key it was made with; None: the key in the settings."""
     own: bool = False
     """Whether `tenant` is the installation's own: the one in the settings."""
-    quotas: Quotas = UNBOUNDED
-    """Of the tenant; a token's holder is not asked for them."""
 
     @property
     def watches(self) -> bool:
@@ -67,7 +65,10 @@ class Authenticator:
         self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self._tenant = settings.tenant
         self._principal = Principal(settings.tenant, own=True)
-        self.ring = KeyRing(source or _Nowhere(), settings.tenant)
+        defaults = Quotas(
+            settings.quota_requests, settings.quota_requests_per, settings.quota_queued, settings.quota_queued_bytes
+        )
+        self.ring = KeyRing(source or _Nowhere(), defaults=defaults)
         self.tokens = Tokens.of(settings)
 
     def principal(self, token: str) -> Principal | None:
@@ -105,7 +106,7 @@ class Authenticator:
     def _holder(self, row: KeyRow) -> Principal:
         lasts = None if row.expires_at is None else row.expires_at - time.time()
         own = row.tenant == self._tenant
-        return Principal(row.tenant, row.scopes, EVERYTHING, row.expires_at, lasts, row.id, own, row.quotas)
+        return Principal(row.tenant, row.scopes, EVERYTHING, row.expires_at, lasts, row.id, own)
 
 
 def lasting(principal: Principal, ttl: int) -> int:
@@ -120,7 +121,7 @@ class _Nowhere:
         """Return None for each."""
         return [None for _ in digests]
 
-    async def keys_changed(self, _since: datetime | None, _own: str) -> Changes:
+    async def keys_changed(self, _since: datetime | None, _tenants: Sequence[str]) -> Changes:
         """Return that nothing did."""
         return Changes(datetime.now(UTC), (), ())
 

@@ -25,6 +25,7 @@ REVOKED_S: Final = 65 * 60.0
 USED_S: Final = 60.0
 """Uses are written this often."""
 KNOWN_MOST: Final = 10_000
+TENANTS_MOST: Final = 10_000
 UNKNOWN_MOST: Final = 10_000
 UNKNOWN_S: Final = 30.0
 """What is no key is not asked for again so soon."""
@@ -57,7 +58,6 @@ class KeyRow(NamedTuple):
     scopes: frozenset[str]
     expires_at: float | None
     revoked: bool
-    quotas: Quotas
 
 
 class Changes(NamedTuple):
@@ -75,8 +75,8 @@ class KeySource(Protocol):
         """Return the key of each digest, in order; None where there is none."""
         ...
 
-    async def keys_changed(self, since: datetime | None, own: str) -> Changes:
-        """Return what changed since then (None: in the last hour), and the quotas of tenant `own` in any case."""
+    async def keys_changed(self, since: datetime | None, tenants: Sequence[str]) -> Changes:
+        """Return what changed since then (None: in the last hour), and the quotas of these tenants in any case."""
         ...
 
     async def keys_used(self, keys: Iterable[UUID]) -> None:
@@ -116,26 +116,27 @@ class KeyRing:
     def __init__(
         self,
         source: KeySource,
-        own: str,
         *,
+        defaults: Quotas = UNBOUNDED,
         refresh_every: float = REFRESH_S,
         used_every: float = USED_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`own` is the installation's tenant."""
+        """`defaults` are the quotas of tenants that have none of their own."""
         self._source = source
-        self._own = own
+        self.defaults = defaults
         self._refresh_every = refresh_every
         self._used_every = used_every
         self._clock = clock
         self._known: dict[bytes, KeyRow] = {}
         self._unknown: dict[bytes, float] = {}
         self._revoked: dict[UUID, float] = {}
+        self._quotas: dict[str, Quotas] = {}
+        self._asked_for: set[str] = set()
+        """Tenants whose quotas were wanted and are not known yet."""
         self._since: datetime | None = None
         self._used: set[UUID] = set()
         self._look_up = GroupCommit(source.find_keys, limit=500, lanes=1)
-        self.own_quotas = UNBOUNDED
-        """Those of the installation's tenant, as far as its row says any."""
         self.on_revoked: Callable[[frozenset[UUID]], None] = lambda _keys: None
         """Called with keys that were found revoked, once for each."""
 
@@ -170,6 +171,17 @@ class KeyRing:
             # It may have been read just before it was revoked: who looked at the changes first remembers that.
             _put(self._known, digest, row._replace(revoked=row.revoked or row.id in self._revoked), KNOWN_MOST)
 
+    def quotas(self, tenant: str) -> Quotas:
+        """Return what a tenant may take, as of the last look; before the first one what the settings say."""
+        known = self._quotas.get(tenant)
+        if known is None:
+            known = self.defaults
+            if len(self._quotas) >= TENANTS_MOST:
+                self._quotas.clear()
+            self._quotas[tenant] = known
+            self._asked_for.add(tenant)
+        return known
+
     def is_revoked(self, key: UUID) -> bool:
         """Whether a key was revoked in the last hour."""
         return key in self._revoked
@@ -188,14 +200,15 @@ class KeyRing:
 
     async def refresh(self) -> None:
         """Look at what changed since the last time. Raises Unavailable: what is known stays known."""
-        changes = await self._source.keys_changed(self._since, self._own)
+        asked_for = list(self._asked_for)
+        changes = await self._source.keys_changed(self._since, asked_for)
         self._since = changes.at - OVERLAP
+        self._asked_for.difference_update(asked_for)
         self.revoke(changes.revoked)
-        quotas = dict(changes.tenants)
-        self.own_quotas = quotas.get(self._own, self.own_quotas)
-        for digest, row in self._known.items():
-            if quotas.get(row.tenant, row.quotas) != row.quotas:
-                self._known[digest] = row._replace(quotas=quotas[row.tenant])
+        for tenant, quotas in changes.tenants:
+            # The same for half a minute after a change, and then it stays the same object.
+            if self._quotas.get(tenant) not in {None, fresh := quotas.over(self.defaults)}:
+                self._quotas[tenant] = fresh
         now = self._clock()
         while self._revoked and next(iter(self._revoked.values())) <= now:
             del self._revoked[next(iter(self._revoked))]

@@ -79,6 +79,15 @@ class Settings(BaseSettings):
         description="The installation's own tenant, that of the key.",
     )
 
+    quota_requests: int | None = Field(
+        default=None, ge=1, description="Requests a tenant may make at once; unset: any number."
+    )
+    quota_requests_per: float = Field(
+        default=60.0, ge=1, le=86_400, description="… and again after so many seconds; they come back bit by bit."
+    )
+    quota_queued: int | None = Field(default=None, ge=0, description="Tasks of a tenant that may wait to be started.")
+    quota_queued_bytes: int | None = Field(default=None, ge=0, description="Bytes of their payloads.")
+
     token_secret: SecretStr | None = Field(
         default=None, description="Signs watch tokens, 32 bytes or more; unset: made from the API key."
     )

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from milepost.domain.quotas import Quotas
 from milepost.runtime.keys import Changes, KeyRow
+from milepost.store.records import Waiting
 from milepost.store.store import Store
 
 KEYS_MOST = 1_000
@@ -39,13 +40,13 @@ class Keys(Store):
         rows = {row["digest"]: row for row in await self._fetch("key_find", list(digests))}
         return [_key_row(rows[digest]) if digest in rows else None for digest in digests]
 
-    async def keys_changed(self, since: datetime | None, own: str) -> Changes:
-        """Return keys revoked and quotas changed since then (None: in the last hour), and the quotas of `own`."""
-        rows = await self._fetch("key_changes", since, own)
+    async def keys_changed(self, since: datetime | None, tenants: Sequence[str]) -> Changes:
+        """Return keys revoked and quotas changed since then (None: in the last hour), and those of `tenants`."""
+        rows = await self._fetch("key_changes", since, list(tenants))
         [at] = [row["at"] for row in rows if row["revoked"] is None and row["tenant"] is None]
         revoked = [row["revoked"] for row in rows if row["revoked"] is not None]
-        tenants = [(row["tenant"], quotas_of(row)) for row in rows if row["tenant"] and row["revoked"] is None]
-        return Changes(at, revoked, tenants)
+        quotas = [(row["tenant"], quotas_of(row)) for row in rows if row["tenant"] and row["revoked"] is None]
+        return Changes(at, revoked, quotas)
 
     async def keys_used(self, keys: Iterable[UUID]) -> None:
         """Write that these were used just now; at most every 30 s for each."""
@@ -61,6 +62,22 @@ class Keys(Store):
             k.expires_in, KEYS_MOST,
         )  # fmt: skip
         return rows[0] if rows else None
+
+    async def list_tenants(self, after: str | None, limit: int) -> list[Any]:
+        """Return tenants by name, those behind `after`."""
+        return await self._fetch("tenant_list", after, limit)
+
+    async def set_quotas(
+        self, tenant: str, requests: int | None, per: float | None, queued: int | None, queued_bytes: int | None
+    ) -> Any:
+        """Set what a tenant may take, None: what the settings say; return its row. A tenant that is new is made."""
+        [row] = await self._fetch("tenant_set", tenant, requests, per, queued, queued_bytes)
+        return row
+
+    async def waiting(self, tenants: Sequence[tuple[str, int | None]]) -> dict[str, Waiting]:
+        """Return what waits of each tenant; of each so many tasks are looked at, None: all of them."""
+        rows = await self._fetch("counted", [name for name, _ in tenants], [most for _, most in tenants])
+        return {row["tenant"]: Waiting(row["tasks"], row["bytes"]) for row in rows}
 
     async def list_keys(self, tenant: str, before: UUID | None, limit: int, *, revoked: bool) -> list[Any]:
         """Return keys of a tenant, the newest first, those older than `before`; the revoked ones only if asked for."""
@@ -87,5 +104,4 @@ def _key_row(row: Any) -> KeyRow:
         frozenset(row["scopes"]),
         None if expires is None else expires.timestamp(),
         row["revoked_at"] is not None,
-        quotas_of(row),
     )

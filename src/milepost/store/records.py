@@ -34,6 +34,15 @@ class NewTask(NamedTuple):
     delay: float | None = None
     expires_in: float | None = None
     total_timeout_s: float | None = None
+    counted_bytes: int | None = None
+    """Size of the payload, if its tenant has a quota of what waits."""
+
+
+class Waiting(NamedTuple):
+    """What waits of a tenant, queued or scheduled, as far as it was counted."""
+
+    tasks: int
+    bytes: int
 
 
 class Submitted(NamedTuple):

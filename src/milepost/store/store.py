@@ -122,7 +122,7 @@ class Store:
             (
                 t.id, t.tenant, t.type, t.queue, PRIORITIES[t.priority], t.max_attempts, t.timeout_s, t.payload,
                 t.labels, t.key, t.parent_id, t.root_id, t.traceparent, t.idempotency_key, t.fingerprint,
-                t.run_at, t.delay, t.expires_in, t.total_timeout_s,
+                t.run_at, t.delay, t.expires_in, t.total_timeout_s, t.counted_bytes,
             )
             for t in ordered
         )  # fmt: skip

@@ -13,6 +13,12 @@ async def made(api: Api, name: str = "of a test", *, by: str = "", **asked: Any)
     return document
 
 
+async def limited(api: Api, tenant: str, **quotas: Any) -> None:
+    """Set what a tenant may take."""
+    answer = await api.call("PUT", f"/v1/tenants/{tenant}", json=quotas)
+    assert answer.status == 200, answer.content
+
+
 async def key_of(api: Api, tenant: str, *scopes: str) -> str:
     """Make a key of a tenant with these scopes, all of them unless some are named, and return the key itself."""
     wanted = list(scopes or ("submit", "read", "operate", "admin"))

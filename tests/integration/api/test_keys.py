@@ -79,6 +79,7 @@ ROUTES = {
     "GET /v1/tasks/{id}": "read",
     "GET /v1/tasks/{id}/result": "read",
     "GET /v1/tasks/{id}/attempts": "read",
+    "GET /v1/tasks/{id}/children": "read",
     "POST /v1/tasks/{id}/cancel": "operate",
     "POST /v1/tasks/{id}/retry": "operate",
     "GET /v1/types": "read",
@@ -92,6 +93,8 @@ ROUTES = {
     "POST /v1/keys": "admin",
     "GET /v1/keys": "admin",
     "DELETE /v1/keys/{id}": "admin",
+    "GET /v1/tenants": "admin",
+    "PUT /v1/tenants/{tenant}": "admin",
 }
 
 

@@ -29,6 +29,8 @@ KEYED = [
     ("POST", "/v1/tickets"),
     ("POST", "/v1/keys"),
     ("GET", "/v1/keys"),
+    ("GET", "/v1/tenants"),
+    ("PUT", "/v1/tenants/acme"),
     ("DELETE", "/v1/keys/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
 ]
 
@@ -55,7 +57,11 @@ async def test_every_route_but_the_open_ones_asks_for_a_key(api: Api) -> None:
 
 
 def _template(path: str) -> str:
-    return path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}").replace("0123456789abcdef", "{fingerprint}")
+    return (
+        path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}")
+        .replace("0123456789abcdef", "{fingerprint}")
+        .replace("acme", "{tenant}")
+    )
 
 
 async def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:

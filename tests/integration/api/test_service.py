@@ -72,7 +72,7 @@ async def test_the_description_is_sound(api: Api) -> None:
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert references == known
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    assert len(ids) == len(set(ids)) == 21
+    assert len(ids) == len(set(ids))
     for path, operations in document["paths"].items():
         for operation in operations.values():
             in_path = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]

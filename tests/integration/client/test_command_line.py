@@ -170,6 +170,9 @@ async def test_a_key_is_made_used_listed_and_revoked(system: System) -> None:
     assert (status, "is revoked" in out) == (0, True)
     status, _, err = await milepost(system, "list", env=theirs)
     assert (status, "revoked" in err) == (2, True)
+    set_ = await milepost(system, "tenants", "set", "shop", "--requests", "600", "--queued", "5", "--json")
+    assert json.loads(set_[1])["quotas"] == {"requests": 600, "requests_per": 60.0, "queued": 5, "queued_bytes": None}
+    assert "600 in 60 s" in (await milepost(system, "tenants", "list"))[1]
     again = await milepost(system, "keys", "create", "x", "--scope", "admin", "--scope", "read", "--json")
     made = json.loads(again[1])
     assert made["scopes"] == ["read", "admin"]

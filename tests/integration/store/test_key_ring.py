@@ -38,7 +38,7 @@ async def keys(pool: Pool) -> Counted:
 
 @pytest.fixture
 def ring(keys: Counted) -> KeyRing:
-    return KeyRing(keys, "default")
+    return KeyRing(keys)
 
 
 async def stored(keys: Keys, tenant: str = "acme", **options: object) -> tuple[str, UUID]:
@@ -114,7 +114,7 @@ async def test_a_look_up_that_was_overtaken_by_a_revocation_lets_nobody_in(keys:
             await late.refresh()
             return found
 
-    late = KeyRing(Overtaken(keys._pool), "default")
+    late = KeyRing(Overtaken(keys._pool))
     await late.learn(key)
     with pytest.raises(KeyEnded, match="revoked"):
         late.get(key)
@@ -129,25 +129,20 @@ async def test_a_key_that_expired_is_refused_without_a_look(keys: Counted, ring:
         ring.get(key)
 
 
-async def test_quotas_come_with_the_key_and_change_with_the_tenant(keys: Counted, ring: KeyRing) -> None:
-    key, _ = await stored(keys)
-    await ring.learn(key)
+async def test_quotas_are_read_when_first_wanted_and_when_they_change(keys: Counted) -> None:
+    defaults = Quotas(queued=3)
+    ring = KeyRing(keys, defaults=defaults)
+    await keys._pool.execute("insert into milepost.tenants (name, requests, requests_per) values ('acme', 10, 2)")
     await ring.refresh()
-    row = ring.get(key)
-    assert row is not None
-    assert row.quotas == Quotas()
-    await keys._pool.execute(
-        "update milepost.tenants set queued = 5, requests = 10, requests_per = 2, changed_at = now()"
-        " where name = 'acme'"
-    )
+    assert [ring.quotas(tenant) for tenant in ("acme", "other")] == [defaults, defaults]
     await ring.refresh()
-    row = ring.get(key)
-    assert row is not None
-    assert row.quotas == Quotas(requests=10, requests_per=2.0, queued=5)
-    assert ring.own_quotas == Quotas()
-    await keys._pool.execute("insert into milepost.tenants (name, queued) values ('default', 7)")
+    assert ring.quotas("acme") == Quotas(requests=10, requests_per=2.0, queued=3)
+    assert ring.quotas("other") == defaults
+    await keys._pool.execute("update milepost.tenants set queued = 5, requests = null, changed_at = now()")
+    await keys._pool.execute("insert into milepost.tenants (name, queued_bytes) values ('other', 7)")
     await ring.refresh()
-    assert ring.own_quotas == Quotas(queued=7)
+    assert ring.quotas("acme") == Quotas(queued=5)
+    assert ring.quotas("other") == Quotas(queued=3, queued_bytes=7)
 
 
 async def test_uses_are_written_together_and_survive_a_failure(keys: Counted, ring: KeyRing) -> None:
@@ -187,7 +182,7 @@ async def test_another_tenants_key_is_not_revoked(keys: Counted) -> None:
 
 
 async def test_changes_say_when_they_were_read(keys: Counted) -> None:
-    first = await keys.keys_changed(None, "default")
+    first = await keys.keys_changed(None, [])
     assert isinstance(first, Changes)
     assert isinstance(first.at, datetime)
-    assert (await keys.keys_changed(first.at, "default")).at >= first.at
+    assert (await keys.keys_changed(first.at, [])).at >= first.at

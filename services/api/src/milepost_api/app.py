@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
-from milepost.live import Tickets, connect
+from milepost.live import Buckets, Tickets, connect
 from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
@@ -26,12 +26,14 @@ from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
 from milepost_api.dead_records import DeadRecords
 from milepost_api.endpoint import Endpoint, internal, trace_id_for
 from milepost_api.known_types import KnownTypes
 from milepost_api.openapi import describe
 from milepost_api.problems import Refusal
+from milepost_api.rates import Rates
 from milepost_api.reply import header_of
 from milepost_api.routes import (
     batch,
@@ -45,6 +47,7 @@ from milepost_api.routes import (
     retry,
     submit,
     tasks,
+    tenants,
     watch,
 )
 from milepost_api.services import Services
@@ -53,7 +56,7 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, health, documentation,
+    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, tenants, health, documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
 _READ_LIMIT: Final = 100
@@ -133,7 +136,15 @@ def create_app(settings: Settings) -> FastAPI:
                 "Prefer",
                 "traceparent",
             ],
-            expose_headers=["ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"],
+            expose_headers=[
+                "ETag",
+                "Idempotent-Replayed",
+                "Location",
+                "Preference-Applied",
+                "RateLimit",
+                "RateLimit-Policy",
+                "Retry-After",
+            ],
         )
     if settings.api_key is None:
         log.warning("MILEPOST_API_KEY is not set: only keys that were made before let anybody in")
@@ -156,6 +167,8 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         store=store,
         dead_letters=DeadLetters(pool),
         keys=key_store,
+        rates=Rates(Buckets(redis)),
+        backlog=Backlog(key_store.waiting),
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
@@ -178,6 +191,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
             ("health", services.standings.run),
             ("trees", services.trees.run),
             ("keys", auth.ring.run),
+            ("backlog", services.backlog.run),
         ):
             yield services
             await services.submit.drain()

@@ -16,7 +16,7 @@ from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_t
 from milepost_api.body import read_json_body
 from milepost_api.openapi import needed
 from milepost_api.problems import Refusal, unavailable
-from milepost_api.reply import Reply, header_of
+from milepost_api.reply import Headers, Reply, header_of
 from milepost_api.services import Services
 from milepost_schemas.key import Scope as KeyScope
 from milepost_schemas.problem import ProblemType
@@ -81,6 +81,7 @@ class Endpoint(APIRoute):
 
     async def _reply(self, scope: Scope, receive: Receive, traceparent: str) -> Reply:
         at_work(None, trace_id_of(traceparent))
+        left: Headers = ()
         try:
             call = Call(scope, receive)
             call.services = scope["app"].state.services
@@ -88,14 +89,16 @@ class Endpoint(APIRoute):
             if self.requires is not None:
                 call.principal = await authenticate(call.services, header_of(scope, b"authorization"))
                 call.tenant = call.principal.tenant
+                left = await call.services.rates.admit(call.tenant, call.services.auth.ring.quotas(call.tenant))
                 self._let_in(call.principal, self.requires)
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
             async with asyncio.timeout(DEADLINE_S) as call.deadline:
                 reply: Reply = await self.endpoint(call)
-            return reply
         except Refusal as refusal:
-            return refusal.reply(trace_id_of(traceparent))
+            reply = refusal.reply(trace_id_of(traceparent))
+        reply.headers.extend(left)
+        return reply
 
     def _let_in(self, principal: Principal, scope: KeyScope) -> None:
         """Raise Refusal (403) unless this key may come here."""

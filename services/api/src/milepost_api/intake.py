@@ -51,8 +51,11 @@ async def take(services: Services, tenant: str, traceparent: str, offer: Offer) 
     """Store a task and announce it. Raises Refusal; Unavailable, when it is unknown whether it was stored."""
     known = await services.types.find(offer.asked.type)
     known.check(offer.payload)
+    quotas = services.auth.ring.quotas(tenant)
+    if quotas.counts_tasks and not services.backlog.known(tenant):
+        await services.backlog.look(tenant, quotas)
     root = None if offer.asked.parent_id is None else await _root_of(services, tenant, offer.asked.parent_id)
-    new = _made(tenant, traceparent, offer, known, root)
+    new = _made(services, tenant, traceparent, offer, known, root)
     return taken(services, new, await services.submit(new))
 
 
@@ -64,10 +67,10 @@ def take_soon(
     Raises Refusal; Unavailable: it was not stored.
     """
     known = services.types.known(offer.asked.type)
-    if known is None or offer.asked.parent_id is not None:
+    if known is None or offer.asked.parent_id is not None or _to_be_counted(services, tenant):
         return None
     known.check(offer.payload)
-    new = _made(tenant, traceparent, offer, known, None)
+    new = _made(services, tenant, traceparent, offer, known, None)
     return new, services.submit.put(new)
 
 
@@ -80,8 +83,11 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings), replayed=False)
 
 
-def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None) -> NewTask:
-    return new_task(
+def _made(
+    services: Services, tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None
+) -> NewTask:
+    """Return the task to store, counted in where that is limited. Raises Refusal (429)."""
+    new = new_task(
         uuids.uuid7(),
         tenant,
         offer.asked,
@@ -92,6 +98,16 @@ def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: U
         key=offer.key,
         fingerprint=offer.fingerprint,
     )
+    quotas = services.auth.ring.quotas(tenant)
+    if not quotas.counts_tasks:
+        return new
+    size = len(new.payload.encode())
+    services.backlog.admit(tenant, quotas, size)
+    return new._replace(counted_bytes=size)
+
+
+def _to_be_counted(services: Services, tenant: str) -> bool:
+    return services.auth.ring.quotas(tenant).counts_tasks and not services.backlog.known(tenant)
 
 
 async def _root_of(services: Services, tenant: str, parent: UUID) -> UUID:

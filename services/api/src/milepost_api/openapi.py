@@ -22,6 +22,7 @@ from milepost_schemas import (
 )
 from milepost_schemas.key import Key, KeyPage, KeyRequest, NewKey, Scope
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
+from milepost_schemas.tenant import QuotasRequest, Tenant, TenantPage
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
 _TEMPLATE: Final = "#/components/schemas/{model}"
@@ -32,10 +33,12 @@ _TAKEN: Final[tuple[type[BaseModel], ...]] = (
     WatchTokenRequest,
     TicketRequest,
     KeyRequest,
+    QuotasRequest,
 )
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
     Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
-    Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, TypeList, WorkerList, Readiness, Liveness, Problem,
+    Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, Tenant, TenantPage, TypeList, WorkerList, Readiness,
+    Liveness, Problem,
 )  # fmt: skip
 _KEY: Final = "key"
 
@@ -64,10 +67,10 @@ def _header(*names: str) -> JsonObject:
 def problems(*kinds: ProblemType) -> dict[int | str, JsonObject]:
     """Describe refusals, and those that every route can answer with.
 
-    Where a key is needed one may come that is not enough.
+    Where a key is needed one may come that is not enough, or too often.
     """
     described: dict[int | str, JsonObject] = {}
-    small = [ProblemType.FORBIDDEN] if ProblemType.UNAUTHENTICATED in kinds else []
+    small = [ProblemType.FORBIDDEN, ProblemType.TOO_MANY] if ProblemType.UNAUTHENTICATED in kinds else []
     for kind in dict.fromkeys((*kinds, *small, ProblemType.INTERNAL, ProblemType.UNAVAILABLE)):
         row = kind.value
         line = f"`{kind.uri}`: {row.title}."

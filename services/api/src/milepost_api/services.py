@@ -14,8 +14,10 @@ from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
 from milepost_api.known_types import KnownTypes
+from milepost_api.rates import Rates
 from milepost_api.trees import Trees
 from milepost_api.waiting import Waits
 
@@ -33,6 +35,8 @@ class Services:
     store: Store
     dead_letters: DeadLetters
     keys: Keys
+    rates: Rates
+    backlog: Backlog
     submit: Submit
     read: Read
     writer: Writer

@@ -76,6 +76,7 @@ def room(router: APIRouter) -> None:
                 ProblemType.PAYLOAD,
                 ProblemType.UNKNOWN_TYPE,
                 ProblemType.KEY_REUSED,
+                ProblemType.QUOTA,
             ),
         },
         openapi_extra={

@@ -1,0 +1,107 @@
+"""How much of a tenant's waits: counted in Postgres a few times a second, never on the way of a task."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from milepost.domain.quotas import Quotas
+from milepost.errors import Unavailable
+from milepost.runtime.logs import get_logger
+from milepost.store.records import Waiting
+from milepost_api.problems import Refusal
+from milepost_schemas.problem import ProblemType
+
+LOOK_S: Final = 0.25
+PART: Final = 20
+"""Counting takes one part of so many of the time at most: who has very much waiting is counted less often."""
+USED_S: Final = 10.0
+"""A tenant that submits nothing for so long is not counted any more."""
+_AGAIN: Final = (b"retry-after", b"5")
+
+Count = Callable[[Sequence[tuple[str, int | None]]], Awaitable[Mapping[str, Waiting]]]
+"""(tenant, tasks to count at most) → what waits."""
+
+log = get_logger("milepost.api.backlog")
+
+
+class _Seen:
+    """What waits of one tenant, and what was let in since it was counted."""
+
+    __slots__ = ("bytes", "most", "since_bytes", "since_tasks", "tasks", "used_at")
+
+    def __init__(self, most: int | None, now: float) -> None:
+        self.tasks = self.bytes = self.since_tasks = self.since_bytes = 0
+        self.most = most
+        self.used_at = now
+
+
+class Backlog:
+    """The process's own view. Several processes may together let in a little more: what they take in a moment."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._seen: dict[str, _Seen] = {}
+        self._looking = asyncio.Lock()
+
+    def known(self, tenant: str) -> bool:
+        """Whether `admit` can tell; otherwise `look` first."""
+        return tenant in self._seen
+
+    async def look(self, tenant: str, quotas: Quotas) -> None:
+        """Count what waits of a tenant that was not counted yet. Raises Unavailable."""
+        async with self._looking:
+            if tenant not in self._seen:
+                seen = _Seen(_most(quotas), asyncio.get_running_loop().time())
+                await self._refresh({tenant: seen})
+                self._seen[tenant] = seen
+
+    def admit(self, tenant: str, quotas: Quotas, size: int) -> None:
+        """Count one task with a payload of `size` bytes in. Raises Refusal (429) if the tenant has too much waiting."""
+        seen = self._seen.get(tenant)
+        if seen is None:
+            return
+        seen.most, seen.used_at = _most(quotas), asyncio.get_running_loop().time()
+        tasks, waiting = seen.tasks + seen.since_tasks, seen.bytes + seen.since_bytes
+        if quotas.queued is not None and tasks >= quotas.queued:
+            raise _refusal(f"{quotas.queued:,} tasks of this tenant wait already, as many as may")
+        if quotas.queued_bytes is not None and waiting + size > quotas.queued_bytes:
+            raise _refusal(
+                f"This payload has {size:,} bytes. With those that wait they would be more than the "
+                f"{quotas.queued_bytes:,} bytes that may wait of this tenant"
+            )
+        seen.since_tasks += 1
+        seen.since_bytes += size
+
+    async def run(self) -> None:
+        """Count again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            async with self._looking:
+                self._seen = {name: one for name, one in self._seen.items() if began - one.used_at < USED_S}
+                try:
+                    await self._refresh(self._seen)
+                except Unavailable as error:
+                    log.debug("what waits was not counted", error=str(error))
+            await asyncio.sleep(max(LOOK_S, PART * (loop.time() - began)))
+
+    async def _refresh(self, which: dict[str, _Seen]) -> None:
+        if not which:
+            return
+        before = {name: (one.since_tasks, one.since_bytes) for name, one in which.items()}
+        counted = await self._count([(name, one.most) for name, one in which.items()])
+        for name, one in which.items():
+            one.tasks, one.bytes = counted[name]
+            # What was let in meanwhile may be in the count or not: it counts twice for a moment rather than not at all.
+            one.since_tasks -= before[name][0]
+            one.since_bytes -= before[name][1]
+
+
+def _most(quotas: Quotas) -> int | None:
+    """Return up to where tasks have to be counted: bytes are in all of them."""
+    return quotas.queued if quotas.queued_bytes is None else None
+
+
+def _refusal(what: str) -> Refusal:
+    detail = f"{what}. Nothing was stored; try again when some are done, with the same idempotency key."
+    return Refusal(ProblemType.QUOTA, detail, headers=(_AGAIN,))

@@ -1,0 +1,230 @@
+"""What a tenant may take, and what it is told when it takes more."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from milepost.runtime.settings import Settings
+from milepost.store import Store
+from milepost_schemas import TaskState
+from tests.conftest import eventually
+from tests.integration.api.keyholders import key_of, limited
+from tests.integration.api.serving import Answer, Api, published, run, served
+from tests.proxy import Proxy
+
+TENANT = published("tenant")
+COUNT = {"type": "demo.count", "payload": {"to": 1}}
+
+
+@pytest.fixture
+async def other(settings: Settings, api: Api) -> AsyncIterator[Api]:
+    """Serve the API a second time, from the same database and Redis."""
+    del api
+    async with served(settings) as running:
+        yield running
+
+
+async def holds(*apis: Api, key: str) -> None:
+    """Wait until a quota of requests holds everywhere. Asks with the key: that counts."""
+    for api in apis:
+
+        async def told(api: Api = api) -> bool:
+            return "RateLimit-Policy" in (await api.get("/v1/types", key=key)).headers
+
+        await eventually(told, "the quota is known", within_s=5)
+
+
+def left(answer: Answer) -> int:
+    found = re.fullmatch('"requests";r=([0-9]+);t=([0-9]+)', answer.headers["RateLimit"])
+    assert found is not None, answer.headers["RateLimit"]
+    return int(found[1])
+
+
+async def test_quotas_are_set_listed_and_taken_back(api: Api) -> None:
+    answer = await api.call("PUT", "/v1/tenants/set", json={"requests": 7, "requests_per": 5, "queued": 1})
+    TENANT.validate(answer.json)
+    assert answer.json["quotas"] == {"requests": 7, "requests_per": 5.0, "queued": 1, "queued_bytes": None}
+    names: list[str] = []
+    path: str | None = "/v1/tenants?limit=1"
+    while path is not None:
+        page = (await api.get(path)).json
+        names += [one["name"] for one in page["items"]]
+        path = None if page["next"] is None else f"/v1/tenants?limit=1&cursor={page['next']}"
+    assert "set" in names
+    assert names == sorted(set(names))
+    answer = await api.call("PUT", "/v1/tenants/set", json={})
+    assert answer.json["quotas"]["requests"] is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [[], {"requests": 0}, {"requests": 1.5}, {"queued": -1}, {"requests_per": 0}, {"slots": 1}, {"queued": "1"}],
+)
+async def test_what_is_no_quota_is_refused(api: Api, asked: Any) -> None:
+    answer = await api.call("PUT", "/v1/tenants/wrong", json=asked)
+    assert answer.status == 422
+    assert (await api.call("PUT", "/v1/tenants/Wrong", json={})).status == 404
+
+
+async def test_only_the_installations_own_admin_sets_quotas(api: Api) -> None:
+    for key in (await key_of(api, "greedy"), await key_of(api, "default", "submit", "read", "operate")):
+        assert (await api.call("PUT", "/v1/tenants/greedy", json={}, key=key)).status == 403
+        assert (await api.get("/v1/tenants", key=key)).status == 403
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again(api: Api) -> None:
+    key, free = await key_of(api, "often"), await key_of(api, "seldom")
+    await limited(api, "often", requests=20, requests_per=7200)
+    await holds(api, key=key)
+    answers = [await api.get("/v1/types", key=key) for _ in range(20)]
+    served_ = [answer for answer in answers if answer.status == 200]
+    assert served_
+    assert [left(answer) for answer in served_] == list(range(len(served_) - 1, -1, -1))
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"requests";q=20;w=7200'}
+    refused = answers[-1]
+    assert (refused.status, refused.kind) == (429, "too-many-requests")
+    wait = int(refused.headers["Retry-After"])
+    assert 1 <= wait <= 360
+    assert refused.headers["RateLimit"] == f'"requests";r=0;t={wait}'
+    # Whatever it asks for, and with a watch token too; but nobody else notices.
+    assert (await api.post("/v1/tasks", json=COUNT, key=key)).status == 429
+    for untouched in (await api.get("/v1/types", key=free), await api.get("/v1/types")):
+        assert untouched.status == 200
+        assert "RateLimit" not in untouched.headers
+
+
+async def test_a_watch_token_counts_for_its_tenant(api: Api) -> None:
+    key = await key_of(api, "pages")
+    token = (await api.post("/v1/watch-tokens", json={"feed": "tasks"}, key=key)).json["token"]
+    await limited(api, "pages", requests=5, requests_per=7200)
+    await holds(api, key=token)
+    statuses = [(await api.get("/v1/tasks", key=token)).status for _ in range(6)]
+    assert statuses[-1] == 429
+    assert (await api.get("/v1/types", key=key)).status == 429
+
+
+async def test_requests_come_back_with_time(api: Api) -> None:
+    key = await key_of(api, "patient")
+    await limited(api, "patient", requests=4, requests_per=2)
+    await holds(api, key=key)
+
+    async def answered(status: int) -> bool:
+        return (await api.get("/v1/types", key=key)).status == status
+
+    while not await answered(429):
+        pass
+    await eventually(lambda: answered(200), "there is room again")
+
+
+async def test_instances_share_what_a_tenant_may(api: Api, other: Api) -> None:
+    key = await key_of(api, "both-ends")
+    await limited(api, "both-ends", requests=60, requests_per=7200)
+    await holds(api, other, key=key)
+    before = left(await api.get("/v1/types", key=key))
+    answers = await asyncio.gather(*(each.get("/v1/types", key=key) for _ in range(60) for each in (api, other)))
+    let_in = [answer.status for answer in answers].count(200)
+    # What one took ahead and did not use is lost to the other, a tenth of the bucket at most.
+    assert before - 6 <= let_in <= 60
+    assert {answer.status for answer in answers} == {200, 429}
+
+
+async def test_while_redis_is_away_nobody_is_refused_and_that_is_said_once(
+    settings: Settings, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = await key_of(api, "no-redis")
+    await limited(api, "no-redis", requests=3, requests_per=7200)
+    host, _, port = settings.redis_url.get_secret_value().rpartition("@")[2].partition("/")[0].partition(":")
+    proxy = Proxy(host, int(port))
+    await proxy.listen()
+    url = settings.redis_url.get_secret_value().replace(f"{host}:{port}", f"127.0.0.1:{proxy.port}")
+    try:
+        async with served(settings.model_copy(update={"redis_url": SecretStr(url)})) as cut_off:
+            await holds(cut_off, key=key)
+
+            async def answered(status: int) -> bool:
+                return (await cut_off.get("/v1/types", key=key)).status == status
+
+            while not await answered(429):
+                pass
+            capsys.readouterr()
+            await proxy.refuse()
+            await eventually(lambda: answered(200), "nobody is refused")
+            for _ in range(20):
+                answer = await cut_off.get("/v1/types", key=key)
+                assert answer.status == 200
+                assert "RateLimit" not in answer.headers
+            assert capsys.readouterr().out.count("Redis is away") == 1
+            await proxy.listen()
+            await eventually(lambda: answered(429), "requests are limited again")
+    finally:
+        await proxy.refuse()
+
+
+async def test_so_many_tasks_may_wait(api: Api, store: Store) -> None:
+    key = await key_of(api, "queue-up")
+    await limited(api, "queue-up", queued=3)
+    accepted: list[str] = []
+
+    async def full() -> bool:
+        answer = await api.post("/v1/tasks", json=COUNT, key=key)
+        if answer.status == 202:
+            accepted.append(answer.json["id"])
+        return answer.status == 429
+
+    await eventually(full, "the quota holds")
+    answer = await api.post("/v1/tasks", json={**COUNT, "delay": 60}, key=key)
+    assert (answer.status, answer.kind, answer.headers["Retry-After"]) == (429, "quota-exceeded", "5")
+    assert "3 tasks" in answer.json["detail"]
+    batch = await api.post("/v1/tasks/batch", json={"tasks": [COUNT] * 2}, key=key)
+    assert [result["status"] for result in batch.json["results"]] == [429, 429]
+    assert (await api.post("/v1/tasks", json=COUNT)).status == 202, "others are not touched"
+    # One that was submitted once the quota was known, for those of before are not counted.
+    await run(store, accepted[-1], TaskState.SUCCEEDED, result="1")
+
+    async def room() -> bool:
+        return (await api.post("/v1/tasks", json=COUNT, key=key)).status == 202
+
+    await eventually(room, "a task that is done makes room")
+
+
+async def test_so_many_bytes_may_wait(api: Api) -> None:
+    key = await key_of(api, "bytes")
+    await limited(api, "bytes", queued_bytes=1000)
+    large = {"type": "demo.free", "payload": {"text": "é" * 200}}
+
+    async def full() -> bool:
+        return (await api.post("/v1/tasks", json=large, key=key)).status == 429
+
+    await eventually(full, "the quota holds")
+    answer = await api.post("/v1/tasks", json=large, key=key)
+    assert (answer.status, answer.kind) == (429, "quota-exceeded")
+    assert "411 bytes" in answer.json["detail"]
+    assert (await api.post("/v1/tasks", json={"type": "demo.free"}, key=key)).status == 202
+
+
+async def test_a_batch_is_counted_task_by_task(api: Api) -> None:
+    key = await key_of(api, "in-bulk")
+    await limited(api, "in-bulk", queued=5)
+
+    async def known() -> bool:
+        answer = await api.post("/v1/tasks/batch", json={"tasks": [COUNT] * 10}, key=key)
+        return 429 in [result["status"] for result in answer.json["results"]]
+
+    await eventually(known, "the quota holds")
+    batch = await api.post("/v1/tasks/batch", json={"tasks": [COUNT, {"type": "no.such"}]}, key=key)
+    assert [result["problem"]["type"].rpartition("/")[2] for result in batch.json["results"]] == [
+        "quota-exceeded",
+        "unknown-type",
+    ]
+
+
+async def test_the_settings_say_what_holds_for_all(settings: Settings, api: Api) -> None:
+    key = await key_of(api, "by-default")
+    async with served(settings.model_copy(update={"quota_requests": 4, "quota_requests_per": 7200.0})) as strict:
+        statuses = [(await strict.get("/v1/types", key=key)).status for _ in range(5)]
+        assert statuses == [200] * 4 + [429]
+        assert (await strict.call("PUT", "/v1/tenants/generous", json={})).json["quotas"]["requests"] == 4
