@@ -16,9 +16,11 @@ from uuid import UUID
 from milepost.client.client import WATCH_PATIENCE_S, Client
 from milepost.client.credential import FetchToken
 from milepost.client.dead_letters import DeadLetters
+from milepost.client.keys import Keys
 from milepost.client.portal import Portal
 from milepost.client.rollup import Rollup
 from milepost.client.run import Run
+from milepost.client.tenants import Tenants
 from milepost.errors import Refused
 from milepost_schemas.task import Task
 
@@ -121,6 +123,21 @@ class SyncDeadLetters(Facade):
     replay = waited(DeadLetters.replay)
 
 
+class SyncKeys(Facade):
+    """`Keys`, whose methods wait."""
+
+    create = waited(Keys.create)
+    list = each(Keys.list)
+    revoke = waited(Keys.revoke)
+
+
+class SyncTenants(Facade):
+    """`Tenants`, whose methods wait."""
+
+    list = each(Tenants.list)
+    set = waited(Tenants.set)
+
+
 class SyncClient(Facade):
     """A `Client` whose methods wait. Use as a context manager, from as many threads as you like.
 
@@ -199,3 +216,13 @@ class SyncClient(Facade):
     def dead_letters(self) -> SyncDeadLetters:
         """What failed for good."""
         return SyncDeadLetters(self._of.dead_letters, self._portal)
+
+    @property
+    def keys(self) -> SyncKeys:
+        """API keys, for who has one with the scope admin."""
+        return SyncKeys(self._of.keys, self._portal)
+
+    @property
+    def tenants(self) -> SyncTenants:
+        """Tenants and their quotas, for who looks after the installation."""
+        return SyncTenants(self._of.tenants, self._portal)
