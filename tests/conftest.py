@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from milepost.embedded import Stack, temporary_home
 from milepost.runtime.settings import Settings
+from tests.secrets import found_in_files
 
 API_KEY = "mp_test_3f1c9a"
 
@@ -32,6 +34,12 @@ async def started_stack(**options: Any) -> AsyncIterator[Stack]:
     with temporary_home("tests") as home:
         async with Stack(home, **options) as running:
             yield running
+            known = {
+                API_KEY,
+                *filter(None, (urlsplit(url).password for url in (running.database_url, running.redis_url))),
+            }
+        found = found_in_files((home / "log").glob("*.log"), known)
+        assert not found, "secrets are in the logs of the servers:\n" + "\n".join(found)
 
 
 @pytest.fixture(scope="session")

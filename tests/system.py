@@ -18,6 +18,7 @@ from milepost.log import ensure_topics
 from milepost.runtime.settings import Settings
 from milepost.store import Store, migrate, open_pool
 from tests.conftest import eventually
+from tests.secrets import found_in_files, secrets_of
 
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
@@ -148,6 +149,9 @@ async def running(
     try:
         await system.start()
         yield system
+        await system.stop()
+        found = found_in_files((process.log_path for process in system.processes), secrets_of(settings))
+        assert not found, "secrets are in the logs:\n" + "\n".join(found)
     except BaseException:
         print(system.logs())  # noqa: T201 - pytest shows it with the failure
         raise
