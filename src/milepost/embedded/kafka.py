@@ -103,9 +103,7 @@ class KafkaServer(Server):
         if "," in str(self.directory):
             raise Unsupported(f"Kafka takes no path with a comma: {self.directory}. Move MILEPOST_HOME.")
         self.directory.mkdir(parents=True, exist_ok=True)
-        settings = broker_settings(self.index, self.port, self.cluster.controllers, self.directory / "data")
-        settings["advertised.listeners"] = f"PLAINTEXT://{LOOPBACK}:{self.advertised}"
-        lines = (f"{key}={_escaped(value)}\n" for key, value in settings.items())
+        lines = (f"{key}={_escaped(value)}\n" for key, value in self._settings().items())
         self._settings_file.write_text("".join(lines), encoding="ascii")
         if not (self.directory / "data" / "meta.properties").exists():
             await self._format(self._jvm)
@@ -121,6 +119,15 @@ class KafkaServer(Server):
 
     async def _probe(self) -> str | None:
         return await not_ready(LOOPBACK, self.port, self.index)
+
+    def _settings(self) -> dict[str, str]:
+        settings = broker_settings(self.index, self.port, self.cluster.controllers, self.directory / "data")
+        settings["advertised.listeners"] = f"PLAINTEXT://{LOOPBACK}:{self.advertised}"
+        return settings
+
+    def _first_metadata(self) -> Sequence[str]:
+        """Return arguments for what a new data directory holds besides, such as accounts."""
+        return ()
 
     @property
     def _settings_file(self) -> Path:
@@ -138,6 +145,7 @@ class KafkaServer(Server):
         # In one word: an id may begin with a dash.
         identity = f"--cluster-id={self.cluster.identity}"
         arguments = ["format", "--ignore-formatted", identity, "-c", str(self._settings_file)]
+        arguments += self._first_metadata()
         tool = await asyncio.create_subprocess_exec(
             *jvm.command("kafka.tools.StorageTool", *arguments, crash=self._crash_file),
             stdin=subprocess.DEVNULL,

@@ -48,7 +48,13 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_cafile: Path | None = Field(
+        default=None, description="Certificates that sign the brokers'; unset: those of the system."
+    )
+    kafka_ssl_certfile: Path | None = Field(
+        default=None, description="Our own certificate, with its chain, for brokers that ask for one."
+    )
+    kafka_ssl_keyfile: Path | None = Field(default=None, description="Its key, if that is in a file of its own.")
     kafka_replication: int = Field(default=1, ge=1, description="Replicas of topics that migrate makes.")
     kafka_partitions: int = Field(
         default=8, ge=1, description="Partitions of work and event topics that migrate makes."
