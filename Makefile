@@ -6,6 +6,8 @@
 # make bench-relay      the relay under load, beside two others
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
+# make fuzz-api         the API asked by schemathesis for two minutes, 5,000 times and more (make test: 40 seconds)
+# make audit            whether a dependency is known to be vulnerable (a part of make check)
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make compose-demo   the whole system in containers, and the same demo in it
 # make pictures        take the pictures in the README anew
@@ -25,7 +27,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay faults soak simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
+.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +62,7 @@ check: $(READY)
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/python .ci/audit.py
 	$(RUN)/python -m milepost_schemas --check schemas/published
 	$(RUN)/python -m milepost_api.publish --check schemas/published
 	$(RUN)/python -m milepost_schemas.compatibility schemas/released schemas/published
@@ -101,6 +104,12 @@ faults: $(READY)
 
 soak: $(READY)
 	$(RUN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz-api: $(READY)
+	FUZZ_SECONDS=$(or $(SECONDS),120) FUZZ_REQUESTS=$(or $(REQUESTS),5000) FUZZ_SEED=$(or $(SEED),1) $(RUN)/pytest -s tests/fuzzing $(ARGS)
+
+audit: $(READY)
+	AUDIT=required $(RUN)/python .ci/audit.py
 
 simulate: $(READY)
 	SIMULATION_TIMES=$(or $(TIMES),10) SIMULATION_SEED=$(or $(SEED),1) $(RUN)/pytest tests/integration/store/simulation --hypothesis-seed=$(or $(SEED),1) $(ARGS)
