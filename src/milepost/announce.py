@@ -39,6 +39,12 @@ class Hint(NamedTuple):
     key: str | None
 
 
+def completion_body(task: str, tenant: str, root: UUID, view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a Completion for `orjson.dumps(…, option=JSON_OPTIONS)`."""
+    shown = {member: view[member] for member in _COMPLETION_MEMBERS if view.get(member) is not None}
+    return {"task": task, "tenant": tenant, "root": root, **shown}
+
+
 class Announcer:
     """Tells Kafka, and never waits.
 
@@ -173,10 +179,8 @@ class Announcer:
         headers = headers_of(
             Completion, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
-        body = {"task": name, "tenant": tenant, "root": root}
-        body |= {member: view[member] for member in _COMPLETION_MEMBERS if view.get(member) is not None}
         held = Held(task, epoch)
-        value = orjson.dumps(body, option=JSON_OPTIONS)
+        value = orjson.dumps(completion_body(name, tenant, root, view), option=JSON_OPTIONS)
         self._writer.write(
             Record(self._topics.completions, task.bytes, value, headers, lambda: self._acknowledged(held))
         )

@@ -34,6 +34,18 @@ from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
 from milepost_schemas.tenant import QuotasRequest, Tenant
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
+from milepost_schemas.webhook import (
+    DeliveriesReplayed,
+    DeliveryReplay,
+    NewWebhook,
+    PingWebhook,
+    SecretRotation,
+    TaskWebhook,
+    Webhook,
+    WebhookChange,
+    WebhookDeliveryDetail,
+    WebhookWithSecret,
+)
 
 MODELS: dict[str, TypeAdapter[Any]] = {
     "task": TypeAdapter(Task),
@@ -60,6 +72,15 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "event": TypeAdapter(Event),
     "completion": TypeAdapter(Completion),
     "cancel-request": TypeAdapter(CancelRequest),
+    "webhook": TypeAdapter(Webhook),
+    "webhook-with-secret": TypeAdapter(WebhookWithSecret),
+    "new-webhook": TypeAdapter(NewWebhook),
+    "webhook-change": TypeAdapter(WebhookChange),
+    "secret-rotation": TypeAdapter(SecretRotation),
+    "webhook-delivery": TypeAdapter(WebhookDeliveryDetail),
+    "delivery-replay": TypeAdapter(DeliveryReplay),
+    "deliveries-replayed": TypeAdapter(DeliveriesReplayed),
+    "webhook-message": TypeAdapter(TaskWebhook | PingWebhook),
     "client-frame": CLIENT_FRAME,
     "server-frame": SERVER_FRAME,
 }
@@ -72,6 +93,10 @@ ASKED = {
     "key-request",
     "quotas-request",
     "client-frame",
+    "new-webhook",
+    "webhook-change",
+    "secret-rotation",
+    "delivery-replay",
 }
 """What is sent to us."""
 ASYNCAPI = "asyncapi.yaml"

@@ -57,7 +57,7 @@ class Http:
         if self._session is not None:
             return
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections),
+            connector=_connector(self._connections),
             timeout=aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S),
             headers={"User-Agent": "milepost-python"},
         )
@@ -76,7 +76,7 @@ class Http:
         self._opened()
         if self._sockets is None:
             self._sockets = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=_connector(0),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             )
         return self._sockets
@@ -154,6 +154,14 @@ class Http:
         if self._session is None:
             raise ClientError("The client is not open. Write `async with Client() as client:`.")
         return self._session
+
+
+def _connector(limit: int) -> aiohttp.TCPConnector:
+    """Return what makes connections, `limit` at most (0: any number).
+
+    Names are looked up as the system does it, hosts file and all; aiohttp would ask DNS itself where it finds aiodns.
+    """
+    return aiohttp.TCPConnector(limit=limit, resolver=aiohttp.ThreadedResolver())
 
 
 def refused(answer: Answer) -> Refused:

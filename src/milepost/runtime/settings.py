@@ -141,11 +141,36 @@ class Settings(BaseSettings):
     retry_base: float = Field(default=1.0, gt=0, description="First retry waits up to this; it doubles from there.")
     retry_cap: float = Field(default=300.0, gt=0, description="No retry waits longer.")
 
+    webhooks: bool = Field(default=True, description="Whether this worker sends webhooks, beside its tasks.")
+    webhook_timeout: float = Field(default=15.0, gt=0, le=60, description="A receiver has so long to answer.")
+    webhook_http: bool = Field(default=False, description="Webhooks may go to http:// too: for development.")
+    webhook_ports: Words = Field(
+        default_factory=lambda: ["443", "8443"], description="Ports webhooks may go to, with commas; *: any."
+    )
+    webhook_networks: Words = Field(
+        default_factory=list,
+        description="Networks that are not public and that webhooks of every tenant may be sent to; with commas.",
+    )
+    webhook_nameservers: Words = Field(
+        default_factory=list, description="DNS servers for names of receivers, with commas; unset: the system's."
+    )
+    webhook_cafile: Path | None = Field(
+        default=None, description="Authorities whose certificates receivers may have; unset: the system's."
+    )
+
     home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")
 
-    @field_validator("trusted_proxies")
+    @field_validator("webhook_ports")
+    @classmethod
+    def _are_ports(cls, given: list[str]) -> list[str]:
+        for port in given:
+            if port != "*" and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+                raise ValueError(f"{port} is not a port; write numbers, or * for any")
+        return given
+
+    @field_validator("trusted_proxies", "webhook_networks")
     @classmethod
     def _are_networks(cls, given: list[str]) -> list[str]:
         for network in given:

@@ -1,7 +1,7 @@
 """The worker process: its parts put together, its start and its drain."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
@@ -16,7 +16,9 @@ from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
 from milepost.store import Claimed, Limited, open_pool
+from milepost.store.webhooks import Webhooks
 from milepost.tasks.registry import Registry
+from milepost.webhooks.sender import Sender
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
@@ -49,7 +51,9 @@ _WITHOUT_KAFKA = "tasks are taken from Postgres, a second later; events wait"
 class Worker:
     """Everything one worker process does. `run` returns after a drain."""
 
-    def __init__(self, settings: Settings, registry: Registry, modules: Sequence[str], store: Limited) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, modules: Sequence[str], store: Limited, hooks: Webhooks
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._store = store
@@ -67,6 +71,7 @@ class Worker:
         self._outlets = Outlets(self._announcer.event, self._pump.add)
         self._settler = Settler(store, self._announcer, settings, self._settled)
         self._passes = Passes(store, self._announcer, self._writer)
+        self._hooks = Sender(hooks, settings)
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
         self._control = Control(settings, self.identity, self._running)
@@ -113,6 +118,7 @@ class Worker:
                         ("outbox", self._passes.outbox),
                         ("control", self._control.listen),
                         ("beat", self._beat),
+                        *self._webhook_passes(),
                     ),
                 ):
                     log.info(
@@ -127,6 +133,11 @@ class Worker:
                     self._intake.close()
                     await self._drain(shutdown)
                 await self._say_goodbye()
+
+    def _webhook_passes(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+        if self._settings.webhooks:
+            yield "webhooks", self._hooks.run
+            yield "webhook log", self._hooks.prune
 
     def _start(self, claimed: Sequence[Claimed], lease_until: float) -> None:
         for task in claimed:
@@ -222,6 +233,6 @@ async def serve(settings: Settings, registry: Registry, modules: Sequence[str], 
     # Claims, renewals, completions and four passes may be under way at once.
     pool = await open_pool(settings, "worker", size=8)
     try:
-        await Worker(settings, registry, modules, Limited(pool)).run(shutdown)
+        await Worker(settings, registry, modules, Limited(pool), Webhooks(pool)).run(shutdown)
     finally:
         pool.terminate()

@@ -1,0 +1,1 @@
+"""Telling receivers over HTTP that tasks ended: what is sent, how it leaves, who sends it."""

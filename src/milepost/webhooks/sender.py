@@ -1,0 +1,137 @@
+"""Delivering webhooks: any worker takes what is due (SKIP LOCKED, no leader) and sends it beside its tasks."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from milepost.domain.delivering import Answered, after_answer
+from milepost.errors import Unavailable
+from milepost.runtime.batching import GroupCommit
+from milepost.runtime.lifecycle import jittered
+from milepost.runtime.logs import get_logger
+from milepost.runtime.settings import Settings
+from milepost.store.connection import transient
+from milepost.store.webhooks import Delivery, Settled, Webhooks, Written
+
+if TYPE_CHECKING:
+    from milepost.webhooks.outgoing import Outgoing, Reply
+
+log = get_logger("milepost.webhooks")
+
+SLOTS: Final = 128
+"""Requests under way in one process."""
+OF_WEBHOOK: Final = 8
+OF_TENANT: Final = 32
+"""Under way at once to one webhook and for one tenant, by all processes together."""
+LOOK_EVERY_S: Final = 0.5
+MARGIN_S: Final = 15.0
+"""So much longer than a request may take a delivery is held, to write what came of it."""
+PRUNE_EVERY_S: Final = 600.0
+PRUNE_BATCH: Final = 1_000
+KEPT_S: Final = 30 * 86_400.0
+"""Deliveries and their log."""
+
+
+class Sender:
+    """Takes deliveries, sends them, writes what came of it. What is needed to send is loaded with the first."""
+
+    def __init__(self, store: Webhooks, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._hold_s = settings.webhook_timeout + MARGIN_S
+        self._settle = GroupCommit[Settled, Written | None](store.settle_deliveries, transient=transient)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._poked = asyncio.Event()
+        self._outgoing: Outgoing | None = None
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled. Who is cut off in the middle leaves the delivery to be sent once more."""
+        try:
+            while True:
+                self._poked.clear()
+                taken = await self._take()
+                for delivery in taken:
+                    task = asyncio.create_task(self._deliver(delivery))
+                    self._sending.add(task)
+                    task.add_done_callback(self._done)
+                await self._rest()
+        finally:
+            for task in self._sending:
+                task.cancel()
+            if self._sending:
+                await asyncio.wait(self._sending)
+            if self._outgoing is not None:
+                outgoing, self._outgoing = self._outgoing, None
+                await outgoing.close()
+
+    async def prune(self) -> None:
+        """Forget what is old, until cancelled."""
+        while True:
+            # First a pause: workers are often started together.
+            await asyncio.sleep(random.uniform(0.5, 1.5) * PRUNE_EVERY_S)  # noqa: S311 - spread, not secrecy
+            while await self._store.prune_deliveries(KEPT_S, PRUNE_BATCH) == PRUNE_BATCH:
+                pass
+
+    async def _take(self) -> list[Delivery]:
+        free = SLOTS - len(self._sending)
+        if not free:
+            return []
+        return await self._store.take_deliveries(free, self._hold_s, of_webhook=OF_WEBHOOK, of_tenant=OF_TENANT)
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._poked.wait()
+        except TimeoutError:
+            pass
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        # There is room again, and of the same webhook more may wait.
+        self._poked.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a delivery failed by a fault of ours; it is sent again", exc_info=error)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        reply = await self._send(delivery)
+        answered = reply.answered
+        following = after_answer(
+            answered,
+            attempt=delivery.tries,
+            tried_s=delivery.tried_s,
+            chance=random.random(),  # noqa: S311
+        )
+        row = Settled(
+            delivery.id, delivery.attempt, following.state, following.delay,
+            answered.status, answered.error, reply.seconds, reply.answer,
+        )  # fmt: skip
+        written = await self._write(row)
+        if written is not None and written.disabled is not None:
+            log.warning("disabled a webhook", webhook=str(written.webhook_id), reason=written.disabled)
+
+    async def _send(self, delivery: Delivery) -> "Reply":
+        from milepost.webhooks.message import make_message
+        from milepost.webhooks.outgoing import Outgoing, Reply
+
+        if delivery.row is None and not delivery.ping:
+            return Reply(Answered(None, "The task is not there any more."), None, 0.0)
+        if self._outgoing is None:
+            self._outgoing = Outgoing(self._settings)
+        return await self._outgoing.send(delivery.url, make_message(delivery, datetime.now(UTC)))
+
+    async def _write(self, row: Settled) -> Written | None:
+        """Write what came of it; what cannot be written while the delivery is ours is sent once more by somebody."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + MARGIN_S
+        tries = 0
+        while True:
+            try:
+                return await self._settle(row)
+            except Unavailable:
+                pause = jittered(tries, cap=2.0)
+                if loop.time() + pause > deadline:
+                    log.warning("Postgres is away; a delivery will be made once more", delivery=str(row.id))
+                    return None
+                await asyncio.sleep(pause)
+                tries += 1
