@@ -23,6 +23,7 @@ TABLE = {
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "What failed for good: list, show, replay."),
     "keys": (f"{_COMMANDS}.keys:keys", "API keys: create, list, revoke."),
     "tenants": (f"{_COMMANDS}.tenants:tenants", "Tenants and their quotas: list, set."),
+    "webhooks": (f"{_COMMANDS}.webhooks:webhooks", "Whom to tell over HTTP that tasks end."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
     "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
     "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),

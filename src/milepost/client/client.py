@@ -20,6 +20,7 @@ from milepost.client.parsing import not_milepost, parsed, task_uuid
 from milepost.client.run import Run
 from milepost.client.stream import Stream
 from milepost.client.tenants import Tenants
+from milepost.client.webhooks import Webhooks
 from milepost.errors import ClientError, Refused
 from milepost_schemas.deadletter import Attempt, AttemptList
 from milepost_schemas.feed import FeedFilter
@@ -295,6 +296,11 @@ class Client:
     def tenants(self) -> Tenants:
         """Tenants and their quotas, for who looks after the installation."""
         return Tenants(self._http)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Whom the tenant has told over HTTP that tasks end."""
+        return Webhooks(self._http)
 
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""

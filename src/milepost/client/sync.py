@@ -21,6 +21,7 @@ from milepost.client.portal import Portal
 from milepost.client.rollup import Rollup
 from milepost.client.run import Run
 from milepost.client.tenants import Tenants
+from milepost.client.webhooks import Webhooks
 from milepost.errors import Refused
 from milepost_schemas.task import Task
 
@@ -138,6 +139,21 @@ class SyncTenants(Facade):
     set = waited(Tenants.set)
 
 
+class SyncWebhooks(Facade):
+    """`Webhooks`, whose methods wait."""
+
+    create = waited(Webhooks.create)
+    list = waited(Webhooks.list)
+    get = waited(Webhooks.get)
+    change = waited(Webhooks.change)
+    delete = waited(Webhooks.delete)
+    rotate_secret = waited(Webhooks.rotate_secret)
+    ping = waited(Webhooks.ping)
+    deliveries = each(Webhooks.deliveries)
+    delivery = waited(Webhooks.delivery)
+    replay = waited(Webhooks.replay)
+
+
 class SyncClient(Facade):
     """A `Client` whose methods wait. Use as a context manager, from as many threads as you like.
 
@@ -226,3 +242,8 @@ class SyncClient(Facade):
     def tenants(self) -> SyncTenants:
         """Tenants and their quotas, for who looks after the installation."""
         return SyncTenants(self._of.tenants, self._portal)
+
+    @property
+    def webhooks(self) -> SyncWebhooks:
+        """Whom the tenant has told over HTTP that tasks end."""
+        return SyncWebhooks(self._of.webhooks, self._portal)

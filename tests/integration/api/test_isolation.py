@@ -35,10 +35,12 @@ class Victim:
     fingerprint: str = ""
     cursor: str = ""
     watch_token: str = ""
+    webhook: str = ""
+    delivery: str = ""
 
     @property
     def ids(self) -> list[str]:
-        return [*self.tasks.values(), self.key_id]
+        return [*self.tasks.values(), self.key_id, self.webhook, self.delivery]
 
 
 Request = dict[str, Any]
@@ -52,6 +54,18 @@ def _with_ids(path: str, **request: Any) -> Asks:
 
 def _plain(path: str, **request: Any) -> Asks:
     return lambda _victim: [(path, request)]
+
+
+def _hook(below: str = "", *bodies: Request) -> Asks:
+    def asks(victim: Victim) -> list[tuple[str, Request]]:
+        path = f"/v1/webhooks/{victim.webhook}{below.format(delivery=victim.delivery)}"
+        return [(path, {"json": body} if body else {}) for body in bodies or ({},)]
+
+    return asks
+
+
+def _hook_replays(victim: Victim) -> list[tuple[str, Request]]:
+    return _hook("/replay", {"ids": [victim.delivery]}, {"noted_before": "9000-01-01T00:00:00Z"})(victim)
 
 
 def _replays(victim: Victim) -> list[tuple[str, Request]]:
@@ -123,6 +137,16 @@ TRIED: dict[str, Asks] = {
     "DELETE /v1/keys/{id}": _with_ids("/v1/keys/{id}"),
     "GET /v1/tenants": _plain("/v1/tenants"),
     "PUT /v1/tenants/{tenant}": _plain("/v1/tenants/victim", json={"requests": 1}),
+    "POST /v1/webhooks": _plain("/v1/webhooks", json={"url": "https://example.com/", "tenant": "victim"}),
+    "GET /v1/webhooks": _plain("/v1/webhooks"),
+    "GET /v1/webhooks/{id}": _hook(),
+    "PATCH /v1/webhooks/{id}": _hook("", {"enabled": False}, {"url": "https://example.org/"}),
+    "DELETE /v1/webhooks/{id}": _hook(),
+    "POST /v1/webhooks/{id}/secret": _hook("/secret", {"overlap": 0}),
+    "POST /v1/webhooks/{id}/ping": _hook("/ping"),
+    "GET /v1/webhooks/{id}/deliveries": _hook("/deliveries"),
+    "GET /v1/webhooks/{id}/deliveries/{delivery}": _hook("/deliveries/{delivery}"),
+    "POST /v1/webhooks/{id}/replay": _hook_replays,
 }
 SHOWN = {
     "GET /v1/tasks",
@@ -134,6 +158,10 @@ SHOWN = {
     "GET /v1/dead-letters/{id}",
     "GET /v1/dead-letters/groups/{fingerprint}",
     "GET /v1/keys",
+    "GET /v1/webhooks",
+    "GET /v1/webhooks/{id}",
+    "GET /v1/webhooks/{id}/deliveries",
+    "GET /v1/webhooks/{id}/deliveries/{delivery}",
 }
 """Where the victim itself sees its mark: so we know that we would see it."""
 
@@ -143,6 +171,8 @@ async def victim(api: Api, store: Store) -> Victim:
     key = await made(api, MARK, tenant="victim", scopes=["submit", "read", "operate", "admin"])
     victim = Victim(key["key"], key["id"])
     error = orjson.dumps({"type": "Refused", "message": MARK}).decode()
+    hook = {"url": "https://example.com/", "description": MARK}
+    victim.webhook = (await api.post("/v1/webhooks", json=hook, key=victim.key)).json["id"]
     for number, state in enumerate(("queued", "scheduled", "failed", "succeeded", "running")):
         answer = await api.post(
             "/v1/tasks",
@@ -165,6 +195,8 @@ async def victim(api: Api, store: Store) -> Victim:
             await run(store, answer.json["id"])
     failed = await api.get(f"/v1/dead-letters/{victim.tasks['failed']}", key=victim.key)
     victim.fingerprint = failed.json["fingerprint"]
+    log = await api.get(f"/v1/webhooks/{victim.webhook}/deliveries", key=victim.key)
+    victim.delivery = log.json["items"][0]["id"]
     victim.cursor = (await api.get("/v1/tasks?limit=1", key=victim.key)).json["next"]
     token = {"task": victim.tasks["queued"]}
     victim.watch_token = (await api.post("/v1/watch-tokens", json=token, key=victim.key)).json["token"]
@@ -196,6 +228,8 @@ async def everything(pool: Pool) -> dict[str, list[Any]]:
         "tenants": "name = 'victim'",
         "replays": "tenant = 'victim'",
         "cancellations": "tenant = 'victim'",
+        "webhooks": "tenant = 'victim'",
+        "deliveries": "tenant = 'victim'",
     }
     # When a key was used is written in its own time.
     return {

@@ -95,6 +95,16 @@ ROUTES = {
     "DELETE /v1/keys/{id}": "admin",
     "GET /v1/tenants": "admin",
     "PUT /v1/tenants/{tenant}": "admin",
+    "POST /v1/webhooks": "admin",
+    "GET /v1/webhooks": "admin",
+    "GET /v1/webhooks/{id}": "admin",
+    "PATCH /v1/webhooks/{id}": "admin",
+    "DELETE /v1/webhooks/{id}": "admin",
+    "POST /v1/webhooks/{id}/secret": "admin",
+    "POST /v1/webhooks/{id}/ping": "operate",
+    "GET /v1/webhooks/{id}/deliveries": "read",
+    "GET /v1/webhooks/{id}/deliveries/{delivery}": "read",
+    "POST /v1/webhooks/{id}/replay": "operate",
 }
 
 

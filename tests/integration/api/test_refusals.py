@@ -32,6 +32,16 @@ KEYED = [
     ("GET", "/v1/tenants"),
     ("PUT", "/v1/tenants/acme"),
     ("DELETE", "/v1/keys/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
+    ("POST", "/v1/webhooks"),
+    ("GET", "/v1/webhooks"),
+    ("GET", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
+    ("PATCH", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
+    ("DELETE", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6"),
+    ("POST", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/secret"),
+    ("POST", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/ping"),
+    ("GET", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/deliveries"),
+    ("GET", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/deliveries/01a206cf-0715-75c4-8497-4ed4eee0dbe7"),
+    ("POST", "/v1/webhooks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/replay"),
 ]
 
 
@@ -61,6 +71,7 @@ def _template(path: str) -> str:
         path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}")
         .replace("0123456789abcdef", "{fingerprint}")
         .replace("acme", "{tenant}")
+        .replace("01a206cf-0715-75c4-8497-4ed4eee0dbe7", "{delivery}")
     )
 
 

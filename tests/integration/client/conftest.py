@@ -10,5 +10,11 @@ from tests.system import System, running
 
 @pytest.fixture(scope="module")
 async def system(fresh: MakeSettings) -> AsyncIterator[System]:
-    async with running(await fresh(), env={"MILEPOST_MAX_SUBSCRIPTIONS": "100"}) as system:
+    env = {
+        "MILEPOST_MAX_SUBSCRIPTIONS": "100",
+        "MILEPOST_WEBHOOK_HTTP": "true",
+        "MILEPOST_WEBHOOK_PORTS": "*",
+        "MILEPOST_WEBHOOK_NETWORKS": "127.0.0.1/32",
+    }
+    async with running(await fresh(), env=env) as system:
         yield system

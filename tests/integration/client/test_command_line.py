@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.receiver import receiving, saying
 from tests.system import System
 
 pytestmark = pytest.mark.stack
@@ -177,3 +178,40 @@ async def test_a_key_is_made_used_listed_and_revoked(system: System) -> None:
     made = json.loads(again[1])
     assert made["scopes"] == ["read", "admin"]
     assert (await milepost(system, "keys", "revoke", made["id"], "--json"))[0] == 0
+
+
+async def test_webhooks_are_made_tried_and_looked_after(system: System) -> None:
+    async with receiving("127.0.0.1") as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/hook"
+        status, out, _ = await milepost(system, "webhooks", "create", url, "--type", "demo.echo", "--json")
+        made = json.loads(out)
+        assert (status, made["types"], made["secret"][:6]) == (0, ["demo.echo"], "whsec_")
+        id_ = made["id"]
+        status, out, _ = await milepost(system, "webhooks", "list")
+        assert (status, id_ in out, made["secret"] in out) == (0, True, False)
+        status, out, _ = await milepost(system, "webhooks", "ping", id_)
+        assert status == 0, out
+        assert "delivered" in out
+        await milepost(system, "submit", "demo.echo", "--wait")
+        await receiver.got(2)
+        receiver.answer = saying(503)
+        assert (await milepost(system, "webhooks", "ping", id_))[0] == 1
+        receiver.answer = saying(204)
+        status, out, _ = await milepost(system, "webhooks", "deliveries", id_, "--json")
+        log = [json.loads(line) for line in out.splitlines()]
+        assert [one["outcome"] for one in log] == [None, "succeeded", None]
+        assert log[0]["error"] == "The receiver answered 503."
+        assert "503" in (await milepost(system, "webhooks", "delivery", id_, log[0]["id"]))[1]
+        status, out, _ = await milepost(system, "webhooks", "replay", id_, log[1]["id"])
+        assert (status, out) == (0, "1 are made once more.\n")
+        assert (await milepost(system, "webhooks", "replay", id_))[0] == 2
+        await receiver.got(4)
+        status, out, _ = await milepost(system, "webhooks", "set", id_, "--all", "types", "--disable", "--json")
+        changed = json.loads(out)
+        assert (status, changed["types"], changed["enabled"]) == (0, None, False)
+        assert "disabled" in (await milepost(system, "webhooks", "show", id_))[1]
+        status, out, _ = await milepost(system, "webhooks", "rotate-secret", id_, "--overlap", "0", "--json")
+        assert json.loads(out)["secret"] != made["secret"]
+        assert (await milepost(system, "webhooks", "delete", id_))[0] == 0
+        assert (await milepost(system, "webhooks", "show", id_))[0] == 2
+        assert (await milepost(system, "webhooks", "create", "https://10.0.0.1/"))[0] == 2

@@ -19,8 +19,9 @@ from milepost.client import Client, Run, SyncClient, SyncRun
 from milepost.client.dead_letters import DeadLetters
 from milepost.client.keys import Keys
 from milepost.client.portal import Portal
-from milepost.client.sync import SyncDeadLetters, SyncKeys, SyncTenants
+from milepost.client.sync import SyncDeadLetters, SyncKeys, SyncTenants, SyncWebhooks
 from milepost.client.tenants import Tenants
+from milepost.client.webhooks import Webhooks
 from milepost.errors import ClientError, Unreachable
 
 FOR_RUN = {"view", "result", "stream_for", "patience"}
@@ -34,6 +35,11 @@ OPERATIONS = {
     "get_dead_letter": "dead_letters.get", "replay_dead_letters": "dead_letters.replay",
     "make_key": "keys.create", "list_keys": "keys.list", "revoke_key": "keys.revoke",
     "list_tenants": "tenants.list", "set_quotas": "tenants.set",
+    "create_webhook": "webhooks.create", "list_webhooks": "webhooks.list", "get_webhook": "webhooks.get",
+    "change_webhook": "webhooks.change", "delete_webhook": "webhooks.delete",
+    "rotate_webhook_secret": "webhooks.rotate_secret", "ping_webhook": "webhooks.ping",
+    "list_webhook_deliveries": "webhooks.deliveries", "get_webhook_delivery": "webhooks.delivery",
+    "replay_webhook_deliveries": "webhooks.replay",
 }  # fmt: skip
 """What the API does → how one asks for it."""
 OF_THE_INSTALLATION = {"livez", "readyz"}
@@ -46,7 +52,14 @@ def _public(of: type) -> set[str]:
 
 @pytest.mark.parametrize(
     ("facade", "of"),
-    [(SyncClient, Client), (SyncRun, Run), (SyncDeadLetters, DeadLetters), (SyncKeys, Keys), (SyncTenants, Tenants)],
+    [
+        (SyncClient, Client),
+        (SyncRun, Run),
+        (SyncDeadLetters, DeadLetters),
+        (SyncKeys, Keys),
+        (SyncTenants, Tenants),
+        (SyncWebhooks, Webhooks),
+    ],
 )
 def test_the_facade_has_every_word_of_what_it_stands_for(facade: type, of: type) -> None:
     assert _public(of) - FOR_RUN - (_public(facade) | {"id", "watch_token", "result"}) == set()

@@ -26,6 +26,7 @@ from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost.store.webhooks import Webhooks
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
 from milepost_api.dead_records import DeadRecords
@@ -49,6 +50,7 @@ from milepost_api.routes import (
     tasks,
     tenants,
     watch,
+    webhooks,
 )
 from milepost_api.services import Services
 from milepost_api.trees import Trees
@@ -56,7 +58,8 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, tenants, health, documentation,
+    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, tenants, webhooks, health,
+    documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
 _READ_LIMIT: Final = 100
@@ -127,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=[
                 "Authorization",
                 "Content-Type",
@@ -169,6 +172,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         keys=key_store,
         rates=Rates(Buckets(redis)),
         backlog=Backlog(key_store.waiting),
+        webhooks=Webhooks(pool),
         submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,

@@ -14,6 +14,7 @@ from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost.store.webhooks import Webhooks
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
 from milepost_api.known_types import KnownTypes
@@ -35,6 +36,7 @@ class Services:
     store: Store
     dead_letters: DeadLetters
     keys: Keys
+    webhooks: Webhooks
     rates: Rates
     backlog: Backlog
     submit: Submit

@@ -93,6 +93,10 @@ class Plan:
             # The servers here speak plainly, whatever the settings for others in .env say.
             "MILEPOST_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
             "MILEPOST_KAFKA_REPLICATION": "1",
+            # Receivers of webhooks are tried on this machine; what was set for others is not for here.
+            "MILEPOST_WEBHOOK_HTTP": "true",
+            "MILEPOST_WEBHOOK_PORTS": "*",
+            "MILEPOST_WEBHOOK_NETWORKS": "127.0.0.0/8,::1/128",
             "PYTHONUNBUFFERED": "1",
         }
 
