@@ -1,7 +1,9 @@
 """The tasks a process knows."""
 
 from collections.abc import Iterable, Iterator
+from importlib import __file__ as _importlib_file
 from importlib import import_module
+from traceback import extract_tb, format_exception_only, format_list
 
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.definition import TaskDefinition
@@ -39,13 +41,32 @@ registry = Registry()
 
 
 def load(modules: Iterable[str]) -> Registry:
-    """Import modules for the tasks they define and return the registry. Raises TaskDefinitionError."""
+    """Import modules for the tasks they define and return the registry.
+
+    Raises TaskDefinitionError, which says which cannot be imported, and why.
+    """
     for name in modules:
         try:
             import_module(name)
+        except TaskDefinitionError:
+            raise
         except ModuleNotFoundError as error:
             raise TaskDefinitionError(
                 f"There is no module {error.name!r}, needed for tasks from {name!r}. "
                 "Is its package installed, or the folder you started in the right one?"
             ) from error
+        except (Exception, SystemExit) as error:
+            raise TaskDefinitionError(
+                f"The module {name!r} cannot be imported for its tasks. Mend it and start again.\n{_told(error)}"
+            ) from error
     return registry
+
+
+def _told(error: BaseException) -> str:
+    """Return an error as Python would tell it, from the module's first line on: how it got there is our affair."""
+    frames = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if frame.filename not in {__file__, _importlib_file} and not frame.filename.startswith("<frozen importlib")
+    ]
+    return "".join([*format_list(frames), *format_exception_only(error)]).rstrip()

@@ -147,10 +147,34 @@ async def test_a_second_ctrl_c_hurries(home: Path, base: int) -> None:
 
 
 async def test_a_worker_that_cannot_start_ends_dev_with_its_log(home: Path, base: int) -> None:
-    async with started(home, "dev", "--port-base", str(base), "--tasks", "no_such_module") as dev:
+    code = "import os\nif 'MILEPOST_KAFKA_BOOTSTRAP' in os.environ:\n    raise RuntimeError('only in a worker')\n"
+    (home.parent / "mine.py").write_text(code)
+    async with started(home, "dev", "--port-base", str(base), "--tasks", "mine") as dev:
         assert await dev.wait() == 1
-    assert "There is no module 'no_such_module'" in output(home)
+    assert "RuntimeError: only in a worker" in output(home)
     assert list((home / "run").glob("*.pid")) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, "There is no module 'mine'"),
+        ("import no_such_library\n", "There is no module 'no_such_library', needed for tasks from 'mine'"),
+        ("def broken(:\n", 'mine.py", line 1'),
+        ("import sys\nprint('about to end')\nsys.exit(3)\n", "SystemExit: 3"),
+        ("import os\nprint('about to end', flush=True)\nos._exit(3)\n", "status 3. It printed:\nabout to end"),
+    ],
+)
+async def test_tasks_that_cannot_be_loaded_are_reported_before_anything_is_started(
+    home: Path, base: int, code: str | None, said: str
+) -> None:
+    (home.parent / "mine.py").unlink() if code is None else (home.parent / "mine.py").write_text(code)
+    async with started(home, "dev", "--port-base", str(base), "--tasks", "mine") as dev:
+        assert await dev.wait() == 2
+    assert said in output(home)
+    assert "Nothing was started" in output(home)
+    assert "Starting Kafka" not in output(home)
+    assert not (home / "log").exists()
 
 
 async def test_demo_analyses_this_checkout_and_ends_with_0(home: Path, base: int) -> None:

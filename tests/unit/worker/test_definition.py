@@ -1,6 +1,7 @@
 """How a function becomes a task."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -121,3 +122,23 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(TaskDefinitionError, match=r"no\.such"):
         load(["no.such"])
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("\nnme", ["line 2, in <module>", "NameError: name 'nme' is not defined"]),
+        ("def broken(:", ["line 1", "SyntaxError"]),
+        ("import sys; sys.exit(1)", ["SystemExit: 1"]),
+    ],
+)
+def test_a_module_that_is_broken_is_told_as_python_would_from_its_own_first_line_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: list[str]
+) -> None:
+    (tmp_path / "broken_tasks.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TaskDefinitionError, match="'broken_tasks' cannot be imported") as error:
+        load(["broken_tasks"])
+    assert all(part in str(error.value) for part in told)
+    assert "registry.py" not in str(error.value)
+    assert "importlib" not in str(error.value)

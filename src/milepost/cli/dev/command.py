@@ -1,6 +1,7 @@
 """`milepost dev` and `milepost demo`: options, Ctrl-C, exit statuses."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ def run_stand(options: dict[str, Any], body: Callable[..., Awaitable[Exit]]) -> 
 async def _until_stopped(options: dict[str, Any], body: Callable[..., Awaitable[Exit]], narrator: Any) -> Exit:
     from milepost.cli.dev.plan import make_plan
     from milepost.cli.dev.stand import Stand, await_predecessor, refuse_second
+    from milepost.cli.dev.trial import try_tasks
 
     settings = Settings.load()
     home = settings.home.expanduser().absolute()
@@ -102,6 +104,7 @@ async def _until_stopped(options: dict[str, Any], body: Callable[..., Awaitable[
         loop.add_signal_handler(number, shutdown.ask)
 
     async def work() -> Exit:
+        await try_tasks(plan.tasks, {**os.environ, **plan.environment({})})
         async with stand:
             return await body(stand, narrator)
 
