@@ -9,6 +9,7 @@ import click
 from milepost.cli.exits import Exit
 from milepost.cli.show import View
 from milepost.client import Run
+from milepost.errors import Refused
 from milepost_schemas.task import TaskState
 
 
@@ -31,9 +32,13 @@ async def follow(runs: Sequence[Run], view: View, *, tail: int = 0, tree: bool =
 
 
 async def _follow(run: Run, view: View, tail: int, tree: bool) -> None:
-    async with aclosing(run.watch(tail=tail, tree=tree)) as events:
-        async for event in events:
-            view.event(event)
+    try:
+        async with aclosing(run.watch(tail=tail, tree=tree)) as events:
+            async for event in events:
+                view.event(event)
+    except Refused as error:
+        # One of several may be the one that does not exist.
+        raise Refused(error.status, error.type, f"Task {run.id}: {error.detail}", error.trace_id) from error
 
 
 async def _tick(view: View) -> None:

@@ -58,6 +58,14 @@ async def test_a_failed_task_ends_with_1_and_says_why(system: System) -> None:
     assert f"milepost retry {id_}" in err
 
 
+async def test_of_several_to_watch_the_one_that_does_not_exist_is_named(system: System) -> None:
+    _, out, _ = await milepost(system, "submit", "demo.echo", "--payload", "{}")
+    nobody = "01941f29-7c00-7d3e-8a5b-0242ac120002"
+    status, _, err = await milepost(system, "watch", out.strip(), nobody)
+    assert status == 2
+    assert err.startswith(f"milepost: Task {nobody}: ")
+
+
 async def test_watching_is_json_a_line_and_ends_with_the_end(system: System) -> None:
     argv = ("submit", "demo.count", "--payload", '{"to": 3, "delay": 0.05}', "--watch", "--json")
     status, out, _ = await milepost(system, *argv)
