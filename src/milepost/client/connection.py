@@ -121,7 +121,9 @@ class Connection:
         attempt = 0
         try:
             while True:
-                await self._wanted.wait()
+                if not self._wanted.is_set():
+                    self._set_alarm(off=True)
+                    await self._wanted.wait()
                 self._set_alarm()
                 began = loop.time()
                 try:
@@ -132,7 +134,8 @@ class Connection:
                 finally:
                     self.up = False
                     self._by_number.clear()
-                self._set_alarm(off=not self._subscriptions)
+                # Also while nobody watches: who begins to before the next attempt has waited long enough by then.
+                self._set_alarm()
                 attempt = 0 if loop.time() - began > SETTLED_S else attempt + 1
                 await asyncio.sleep(jittered(attempt, base=0.25, cap=5.0) if after is None else after)
         except MilepostError as error:

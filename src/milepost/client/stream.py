@@ -29,7 +29,9 @@ class Stream:
         self._sockets = sockets
         self._credential = credential
         self._connections: list[Connection] = []
-        self._runners: list[asyncio.Task[None]] = []
+        """Those that may still be of use: one that failed for good is taken out."""
+        self._runners: set[asyncio.Task[None]] = set()
+        self._made = 0
         self._closed = False
 
     @property
@@ -57,12 +59,13 @@ class Stream:
     async def close(self) -> None:
         """Close all connections; watches that still wait end with ClientError."""
         self._closed = True
-        for runner in self._runners:
+        connections, runners = list(self._connections), list(self._runners)
+        for runner in runners:
             runner.cancel()
-        for runner in self._runners:
+        for runner in runners:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await runner
-        for connection in self._connections:
+        for connection in connections:
             connection.fail(ClientError("The client was closed while this watch was open."))
 
     def _place(self, subscription: Subscription) -> None:
@@ -74,5 +77,13 @@ class Stream:
         connection = Connection(self._sockets, self.url, self._credential, DOWN_AFTER_S, self._place, limit)
         self._connections.append(connection)
         connection.add(subscription)
-        name = f"milepost stream {len(self._connections)}"
-        self._runners.append(asyncio.create_task(connection.run(), name=name))
+        self._made += 1
+        runner = asyncio.create_task(self._run(connection), name=f"milepost stream {self._made}")
+        self._runners.add(runner)
+        runner.add_done_callback(self._runners.discard)
+
+    async def _run(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._connections.remove(connection)

@@ -13,6 +13,7 @@ from milepost.client import Client, Run
 from milepost.errors import Refused, TaskFailed
 from milepost_schemas.task import TaskState
 from tests.conftest import eventually
+from tests.proxy import proxy_to
 from tests.server_sent import blocks_in
 from tests.system import System
 
@@ -145,6 +146,42 @@ async def test_what_is_refused_says_so_everywhere(system: System) -> None:
         with pytest.raises(Refused) as missing:
             await anext(client.run(NOBODY).watch())
         assert missing.value.status == 404
+
+
+async def test_connections_that_failed_for_good_are_not_kept(system: System) -> None:
+    async with Client(system.url, "wrong", stream_url=system.streams[0]) as stranger:
+        for _ in range(3):
+            with pytest.raises(Refused, match="bad token"):
+                await anext(stranger.run(NOBODY).watch())
+        (stream,) = stranger._streams.values()
+
+        async def gone() -> bool:
+            return not stream._connections and not stream._runners
+
+        await eventually(gone, "the connections to be forgotten")
+
+
+async def test_a_watch_that_begins_while_its_stream_waits_to_come_back_asks_the_api(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that wait is, and although nobody watched when the stream was lost."""
+    monkeypatch.setattr("milepost.client.connection.jittered", lambda *_args, **_named: 3600.0)
+    port = system.streams[0].removesuffix("/v1/stream").rpartition(":")[2]
+    async with (
+        proxy_to(int(port)) as line,
+        Client(system.url, system.key, stream_url=f"ws://127.0.0.1:{line.port}/v1/stream") as client,
+    ):
+        first = await client.submit("demo.echo", {"n": 1})
+        assert [event.kind async for event in first.watch()][-1] == "succeeded"
+        (stream,) = client._streams.values()
+        line.cut()
+
+        async def lost() -> bool:
+            return stream.connections == 0
+
+        await eventually(lost, "the stream to be lost")
+        second = await client.submit("demo.echo", {"n": 2})
+        assert await second.result(timeout=20) == {"n": 2}
 
 
 async def test_a_watch_survives_the_death_of_the_notifier(system: System, tmp_path: Path) -> None:
