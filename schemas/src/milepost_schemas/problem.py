@@ -44,6 +44,11 @@ class ProblemType(Enum):
         """The `type` member."""
         return TYPE_BASE + self.value.slug
 
+    def members(self, detail: str, trace_id: str | None) -> dict[str, Any]:
+        """Return the members that every problem document has; `trace_id` is that of the request."""
+        row = self.value
+        return {"type": self.uri, "title": row.title, "status": row.status, "detail": detail, "trace_id": trace_id}
+
 
 class Problem(Contract):
     """The body of every error response."""

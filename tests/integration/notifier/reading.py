@@ -1,5 +1,6 @@
 """A client that reads server-sent events as a browser does, and folds their frames."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -88,7 +89,9 @@ class Http:
         async with self.session.request(method, path, headers=headers) as response:
             if response.status >= 400:
                 assert response.content_type == "application/problem+json"
-                assert (await response.json())["status"] == response.status
+                problem = await response.json()
+                assert problem["status"] == response.status
+                assert re.fullmatch("[0-9a-f]{32}", problem["trace_id"])
             return response.status
 
 

@@ -165,6 +165,15 @@ async def test_refusals_are_problem_documents(http: Http, snapshots: Snapshots) 
     assert http.edge.clients == 0
 
 
+async def test_a_refusal_names_the_trace_its_request_came_with(http: Http) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    async with http.session.get(events_of(str(uuid7())), headers=headers) as response:
+        assert (await response.json())["trace_id"] == trace
+    async with http.session.get(events_of(str(uuid7())), headers={"traceparent": "00-odd"}) as response:
+        assert (await response.json())["trace_id"] not in {None, trace}
+
+
 async def test_a_refused_request_says_when_to_come_again(
     settings: Settings, redis: Redis, postgres: Postgres, snapshots: Snapshots
 ) -> None:

@@ -34,14 +34,7 @@ class Refusal(MilepostError):
 
     def members(self, trace_id: str | None) -> dict[str, Any]:
         """Return the members of the problem document."""
-        row = self.kind.value
-        members: dict[str, Any] = {
-            "type": self.kind.uri,
-            "title": row.title,
-            "status": row.status,
-            "detail": self.detail,
-            "trace_id": trace_id,
-        }
+        members = self.kind.members(self.detail, trace_id)
         if self.rows is not None:
             members["errors"] = self.rows
         return members

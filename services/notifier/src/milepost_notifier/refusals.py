@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from milepost.errors import MilepostError
 from milepost.runtime.logs import get_logger
+from milepost.runtime.tracing import new_traceparent, trace_id_of, valid_traceparent
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 
 log = get_logger("milepost.notifier.http")
@@ -21,12 +22,11 @@ class Refusal(MilepostError):
         self.detail = detail
         self.headers = headers or {}
 
-    def response(self) -> web.Response:
-        """Return the answer."""
-        row = self.kind.value
-        problem = {"type": self.kind.uri, "title": row.title, "status": row.status, "detail": self.detail}
+    def response(self, trace_id: str | None) -> web.Response:
+        """Return the answer; `trace_id` is that of the request."""
+        body = orjson.dumps(self.kind.members(self.detail, trace_id))
         headers = {**self.headers, hdrs.CACHE_CONTROL: "no-store"}
-        return web.Response(status=row.status, body=orjson.dumps(problem), content_type=MEDIA_TYPE, headers=headers)
+        return web.Response(status=self.kind.value.status, body=body, content_type=MEDIA_TYPE, headers=headers)
 
 
 def bad(detail: str) -> Refusal:
@@ -50,6 +50,11 @@ def too_many(detail: str, seconds: int = 5) -> Refusal:
     return Refusal(ProblemType.TOO_MANY, detail, {hdrs.RETRY_AFTER: str(seconds)})
 
 
+def internal() -> Refusal:
+    """Return the refusal for a bug of ours."""
+    return Refusal(ProblemType.INTERNAL, "This is a fault of Milepost. Its log says more under this trace_id.")
+
+
 @web.middleware
 async def answering(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,14 +63,22 @@ async def answering(
     try:
         return await handler(request)
     except Refusal as refusal:
-        return refusal.response()
+        return refusal.response(_trace_of(request))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", {hdrs.ALLOW: allowed}).response()
+        refused = Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", {hdrs.ALLOW: allowed})
+        return refused.response(_trace_of(request))
     except web.HTTPNotFound:
-        return Refusal(ProblemType.NOT_FOUND, "Streams are at /v1/tasks/ID/events and /v1/events.").response()
+        refused = Refusal(ProblemType.NOT_FOUND, "Streams are at /v1/tasks/ID/events and /v1/events.")
+        return refused.response(_trace_of(request))
     except ConnectionError:
         raise  # the client is gone, and nobody is there to be answered
     except Exception:
-        log.exception("a stream failed")
-        return Refusal(ProblemType.INTERNAL, "This is a fault of Milepost. Its log says more.").response()
+        trace_id = _trace_of(request)
+        log.exception("a stream failed", trace_id=trace_id)
+        return internal().response(trace_id)
+
+
+def _trace_of(request: web.Request) -> str | None:
+    """Return the trace the client named, as the api does, or a new one's."""
+    return trace_id_of(valid_traceparent(request.headers.get("traceparent")) or new_traceparent())
