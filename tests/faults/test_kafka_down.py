@@ -1,7 +1,6 @@
 """Kafka away: tasks are accepted and done all the same, and told of when it is back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -10,6 +9,7 @@ from milepost.embedded import Stack
 from milepost.runtime.settings import Settings
 from tests.conftest import API_KEY, eventually, started_stack
 from tests.faults.conftest import Stage
+from tests.faults.fault import Fault, by_fault, killed
 from tests.faults.loads import short, varied
 from tests.scene import Scene, Wires, staged, wired
 
@@ -63,12 +63,6 @@ async def _grows(scene: Scene, by: int = 20) -> None:
     await eventually(grown, "tasks to succeed", 60)
 
 
-async def _restarted(scene: Scene) -> None:
-    kafka = scene.stack.kafka[0]
-    kafka.kill()
-    await kafka.start()
-
-
 async def _cut(scene: Scene) -> None:
     for _ in range(5):
         scene.wires.kafka.cut()
@@ -90,16 +84,15 @@ async def _frozen(scene: Scene) -> None:
         scene.stack.kafka[0].resume()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(_stalled, id="stalled", marks=pytest.mark.long),
-        pytest.param(_restarted, id="restarted", marks=pytest.mark.long),
-        pytest.param(_cut, id="cut", marks=pytest.mark.long),
-        pytest.param(_frozen, id="frozen", marks=pytest.mark.long),
-    ],
+@by_fault(
+    long=[
+        ("stalled", _stalled),
+        ("restarted", killed(lambda stack: stack.kafka[0])),
+        ("cut", _cut),
+        ("frozen", _frozen),
+    ]
 )
-async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
+async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Fault) -> None:
     async with stage() as scene:
         scene.load(20, varied)
         await _grows(scene)

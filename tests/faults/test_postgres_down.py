@@ -1,40 +1,33 @@
 """Postgres away: nothing is accepted without it, and nothing that was accepted is lost."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 
 import pytest
 
+from milepost.embedded import Stack
+from milepost.embedded.server import Server
 from tests.conftest import eventually
 from tests.faults.conftest import Stage
+from tests.faults.fault import Fault, by_fault, cut, killed, stopped, survived
 from tests.faults.loads import varied
+from tests.proxy import Proxy
 from tests.scene import Scene
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-async def _killed(scene: Scene) -> None:
-    scene.stack.postgres.kill()
-    await scene.stack.postgres.start()
+def _postgres(stack: Stack) -> Server:
+    return stack.postgres
 
 
-async def _restarted(scene: Scene) -> None:
-    await scene.stack.postgres.stop()
-    await scene.stack.postgres.start()
-
-
-async def _cut_everywhere(scene: Scene) -> None:
-    """Every connection reset, whatever statement was in the middle of it."""
-    for _ in range(5):
-        for proxy in (scene.wires.postgres, *scene.lines):
-            proxy.cut()
-        await scene.accepts(10)
+def _lines(scene: Scene) -> Sequence[Proxy]:
+    return (scene.wires.postgres, *scene.lines)
 
 
 async def _stalled(scene: Scene) -> None:
     """Connections stay and say nothing; the api has to answer all the same."""
-    proxies = (scene.wires.postgres, *scene.lines)
-    for proxy in proxies:
-        proxy.stall()
+    for line in _lines(scene):
+        line.stall()
     try:
 
         async def refused() -> bool:
@@ -42,24 +35,15 @@ async def _stalled(scene: Scene) -> None:
 
         await eventually(refused, "the api to say that Postgres is away")
     finally:
-        for proxy in proxies:
-            proxy.flow()
+        for line in _lines(scene):
+            line.flow()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(_cut_everywhere, id="cut everywhere"),
-        pytest.param(_killed, id="killed", marks=pytest.mark.long),
-        pytest.param(_restarted, id="restarted", marks=pytest.mark.long),
-        pytest.param(_stalled, id="stalled", marks=pytest.mark.long),
-    ],
+@by_fault(
+    short=[("cut everywhere", cut(_lines))],
+    long=[("killed", killed(_postgres)), ("restarted", stopped(_postgres)), ("stalled", _stalled)],
 )
-async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
+async def test_nothing_is_lost_when_it_is(stage: Stage, fault: Fault) -> None:
     async with stage() as scene:
-        scene.load(25, varied)
-        await scene.accepts(50)
-        await fault(scene)
-        await scene.accepts(50)
-        facts = await scene.passes()
+        facts = await survived(scene, fault, 25, varied, accepted=50)
     assert len(facts.tasks) == len(scene.record.accepted)

@@ -1,17 +1,19 @@
 """Redis and notifiers: whatever dies, each watcher sees each end, and no gap it was not told of."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
 
+from milepost.embedded import Stack
+from milepost.embedded.server import Server
 from milepost.live import connect
 from milepost_schemas.frames import SUBPROTOCOL
 from tests.conftest import eventually
 from tests.faults.conftest import Stage
+from tests.faults.fault import Fault, by_fault, cut, killed, stopped, survived
 from tests.faults.loads import short
 from tests.scene import Scene
 from tests.traffic import Watcher
@@ -19,15 +21,8 @@ from tests.traffic import Watcher
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-async def _redis_stopped(scene: Scene) -> None:
-    await scene.stack.redis.stop()
-    await scene.accepts(40)
-    await scene.stack.redis.start()
-
-
-async def _redis_killed(scene: Scene) -> None:
-    scene.stack.redis.kill()
-    await scene.stack.redis.start()
+def _redis(stack: Stack) -> Server:
+    return stack.redis
 
 
 async def _redis_flushed(scene: Scene) -> None:
@@ -46,12 +41,6 @@ async def _redis_stalled(scene: Scene) -> None:
     scene.wires.redis.flow()
 
 
-async def _redis_cut(scene: Scene) -> None:
-    for _ in range(5):
-        scene.wires.redis.cut()
-        await scene.accepts(10)
-
-
 async def _notifier_killed(scene: Scene) -> None:
     for notifier in scene.system.notifiers:
         notifier.kill()
@@ -67,25 +56,20 @@ async def _notifier_paused(scene: Scene) -> None:
     notifier.resume()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(_redis_flushed, id="redis flushed"),
-        pytest.param(_redis_killed, id="redis killed", marks=pytest.mark.long),
-        pytest.param(_redis_stopped, id="redis stopped", marks=pytest.mark.long),
-        pytest.param(_redis_stalled, id="redis stalled", marks=pytest.mark.long),
-        pytest.param(_redis_cut, id="redis cut", marks=pytest.mark.long),
-        pytest.param(_notifier_killed, id="notifier killed", marks=pytest.mark.long),
-        pytest.param(_notifier_paused, id="notifier paused", marks=pytest.mark.long),
+@by_fault(
+    short=[("redis flushed", _redis_flushed)],
+    long=[
+        ("redis killed", killed(_redis)),
+        ("redis stopped", stopped(_redis, meanwhile=40)),
+        ("redis stalled", _redis_stalled),
+        ("redis cut", cut(lambda scene: [scene.wires.redis])),
+        ("notifier killed", _notifier_killed),
+        ("notifier paused", _notifier_paused),
     ],
 )
-async def test_each_watcher_sees_each_end(stage: Stage, fault: Callable[[Scene], Awaitable[None]]) -> None:
+async def test_each_watcher_sees_each_end(stage: Stage, fault: Fault) -> None:
     async with stage(watchers=4, notifiers=2) as scene:
-        scene.load(20, short)
-        await scene.accepts(40)
-        await fault(scene)
-        await scene.accepts(40)
-        await scene.passes()
+        await survived(scene, fault, 20, short, accepted=40)
 
 
 @pytest.mark.parametrize("clients", [40, pytest.param(1000, marks=pytest.mark.long)])
