@@ -223,3 +223,68 @@ async def test_webhooks_are_made_tried_and_looked_after(system: System) -> None:
         assert (await milepost(system, "webhooks", "delete", id_))[0] == 0
         assert (await milepost(system, "webhooks", "show", id_))[0] == 2
         assert (await milepost(system, "webhooks", "create", "https://10.0.0.1/"))[0] == 2
+
+
+async def test_lists_are_of_a_tree_and_of_types_and_workers_too(system: System) -> None:
+    root = (await milepost(system, "submit", "demo.echo", "--payload", "{}", "--json"))[1]
+    id_ = json.loads(root)["id"]
+    status, out, _ = await milepost(system, "submit", "demo.echo", "--payload", "{}", "--parent", id_)
+    child = out.strip()
+    assert status == 0
+    for argv, expected in ((("--root", id_), [child, id_]), (("--parent", id_), [child]), (("--parent", child), [])):
+        listed = (await milepost(system, "list", *argv, "--json"))[1].splitlines()
+        assert [json.loads(line)["id"] for line in listed] == expected
+    long_ago = await milepost(system, "list", "--root", id_, "--created-before", "2020-01-01", "--json")
+    assert long_ago == (0, "", "")
+    types = [json.loads(line) for line in (await milepost(system, "types", "--json"))[1].splitlines()]
+    assert "demo.echo" in {info["type"] for info in types}
+    assert "demo.echo" in (await milepost(system, "types"))[1]
+    (worker,) = [json.loads(line) for line in (await milepost(system, "workers", "--json"))[1].splitlines()]
+    assert worker["name"] in (await milepost(system, "workers"))[1]
+
+
+async def test_a_tasks_result_and_attempts_can_be_read_alone(system: System) -> None:
+    status, out, _ = await milepost(system, "submit", "demo.fail", "--payload", '{"times": 1, "message": "once"}')
+    id_ = out.strip()
+    assert status == 0
+    status, out, err = await milepost(system, "result", id_, "--wait")
+    assert (status, err) == (0, "")
+    json.loads(out)
+    assert json.loads((await milepost(system, "result", id_, "--json"))[1]) == json.loads(out)
+    rows = [json.loads(line) for line in (await milepost(system, "attempts", id_, "--json"))[1].splitlines()]
+    assert [row["outcome"] for row in rows] == ["succeeded", "failed"]
+    assert "once" in (await milepost(system, "attempts", id_))[1]
+    scheduled = (await milepost(system, "submit", "demo.echo", "--payload", "{}", "--delay", "600"))[1].strip()
+    status, out, err = await milepost(system, "result", scheduled)
+    assert (status, out) == (2, "")
+    assert "--wait" in err
+    assert "not run yet" in (await milepost(system, "attempts", scheduled))[1]
+    await milepost(system, "cancel", scheduled)
+    assert (await milepost(system, "result", scheduled))[0] == 1
+
+
+async def test_a_token_for_a_page_is_made(system: System) -> None:
+    id_ = (await milepost(system, "submit", "demo.echo", "--payload", "{}"))[1].strip()
+    for argv in ((id_,), ("--label", "a=b"), ("--feed",)):
+        status, out, _ = await milepost(system, "watch-token", *argv, "--ttl", "60")
+        assert (status, out.count(".")) == (0, 2)
+    assert json.loads((await milepost(system, "watch-token", id_, "--json"))[1])["token"]
+    assert (await milepost(system, "watch-token"))[0] == 2
+    assert (await milepost(system, "watch-token", id_, "--feed"))[0] == 2
+
+
+async def test_types_queues_and_ids_are_completed_from_the_api(system: System) -> None:
+    id_ = (await milepost(system, "submit", "demo.echo", "--payload", "{}"))[1].strip()
+
+    async def completed(*words: str) -> set[str]:
+        env = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_MILEPOST_COMPLETE": "bash_complete"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "milepost.cli", stdout=asyncio.subprocess.PIPE, env=system._env | env
+        )
+        out, _ = await process.communicate()
+        return {line.partition(",")[2] for line in out.decode().splitlines()}
+
+    assert "demo.echo" in await completed("milepost", "submit", "demo.e")
+    assert await completed("milepost", "submit", "demo.echo", "--queue", "defau") == {"default"}
+    assert id_ in await completed("milepost", "watch", id_[:10])
+    assert id_ in await completed("milepost", "list", "--root", id_[:8])

@@ -4,13 +4,14 @@ import asyncio
 
 import click
 
+from milepost.cli.completing import recent
 from milepost.cli.output import json_option, write, write_json
 from milepost.client import Client
 from milepost_schemas.task import Task, TaskState
 
 
 @click.command()
-@click.argument("id_", metavar="ID")
+@click.argument("id_", metavar="ID", shell_complete=recent)
 @json_option
 def cancel(id_: str, as_json: bool) -> None:
     """Ask a task to stop."""

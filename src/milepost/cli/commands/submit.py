@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from milepost.cli.completing import queues, recent, types
 from milepost.cli.exits import Exit
 from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.options import labels_of, payload_of
@@ -18,12 +19,12 @@ from milepost_schemas.task import Priority, TaskState
 
 
 @click.command()
-@click.argument("type_", metavar="TYPE")
+@click.argument("type_", metavar="TYPE", shell_complete=types)
 @click.option("--payload", metavar="JSON|@FILE|-", help="A JSON object, a file that holds one, or standard input.")
 @click.option("--wait", is_flag=True, help="Wait for the end and write the result.")
 @click.option("--watch", is_flag=True, help="Show progress live, then the result.")
 @click.option("--idempotency-key", help="The same key again finds the same task.")
-@click.option("--queue", help="Another queue than the type's own.")
+@click.option("--queue", shell_complete=queues, help="Another queue than the type's own.")
 @click.option("--priority", type=click.Choice([priority.value for priority in Priority]))
 @click.option("--delay", type=click.FloatRange(0), help="Seconds before it may start.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
@@ -31,6 +32,8 @@ from milepost_schemas.task import Priority, TaskState
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds one attempt may take.")
 @click.option("--total-timeout", type=click.FloatRange(0, min_open=True), help="Seconds all attempts may take.")
 @click.option("--expires-in", type=click.FloatRange(0, min_open=True), help="Seconds after which not to start it.")
+@click.option("--key", help="Tasks of one key share its limits.")
+@click.option("--parent", "parent_id", metavar="ID", shell_complete=recent, help="It is to be a child of this task.")
 @logs_option
 @json_option
 def submit(

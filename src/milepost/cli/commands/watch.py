@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from milepost.cli.completing import recent
 from milepost.cli.exits import Exit
 from milepost.cli.follow import explain, follow, interrupted
 from milepost.cli.output import json_option
@@ -12,7 +13,7 @@ from milepost.client import Client
 
 
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=recent)
 @click.option("--tree", is_flag=True, help="Show their descendants too, those to come included.")
 @logs_option
 @json_option

@@ -99,10 +99,14 @@ def set_(
 
 @webhooks.command()
 @click.argument("id_", metavar="ID")
-def delete(id_: str) -> None:
+@json_option
+def delete(id_: str, as_json: bool) -> None:
     """Delete a webhook, and its log."""
     _ask(lambda client: client.webhooks.delete(id_))
-    write(f"{id_} is deleted.")
+    if as_json:
+        write_json({"deleted": id_})
+    else:
+        write(f"{id_} is deleted.")
 
 
 @webhooks.command("rotate-secret")
