@@ -160,6 +160,12 @@ _TASK = ("components", "schemas", "Task", "properties")
         (_with({}, *_SUBMIT, "responses", "204"), "POST /v1/tasks 204: is new"),
         (_without(*_SUBMIT, "responses", "202", "headers", "Location"), "POST /v1/tasks 202: header Location is gone"),
         (_with([], "paths", "/v1/tasks/{id}", "get", "parameters"), "GET /v1/tasks/{id} ?If-None-Match: is gone"),
+        (_without("webhooks", "ping"), "webhook ping: is gone"),
+        (_with([], "webhooks", "ping", "post", "parameters"), "webhook ping: header webhook-id is gone"),
+        (
+            _without("components", "schemas", "TaskWebhook", "properties", "data"),
+            "webhook taskEnded/data: is gone",
+        ),
         (_without(*_TASK, "labels"), "GET /v1/tasks/{id} 200/labels: is gone"),
         (
             _with(1, "components", "schemas", "SubmitTask", "properties", "labels", "maxProperties"),

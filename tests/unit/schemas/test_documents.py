@@ -25,6 +25,7 @@ def test_the_openapi_document_is_valid_and_names_each_operation_once() -> None:
     assert openapi["openapi"].startswith("3.1")
     validate(openapi, cls=OpenAPIV31SpecValidator)
     named = [each["operationId"] for path in openapi["paths"].values() for each in path.values()]
+    named += [each["post"]["operationId"] for each in openapi["webhooks"].values()]
     assert len(named) == len(set(named))
 
 

@@ -36,6 +36,20 @@ def openapi_breaks(old: Document, new: Document) -> Iterator[str]:
                 yield f"{where}: is gone"
             else:
                 yield from _operation_breaks((old, before[method]), (new, after[method]), where)
+    yield from _webhook_breaks(old, new)
+
+
+def _webhook_breaks(old: Document, new: Document) -> Iterator[str]:
+    """Yield what receivers of the old webhooks would stumble over: there the request is what we give."""
+    for name, before in old.get("webhooks", {}).items():
+        after = new.get("webhooks", {}).get(name)
+        if after is None:
+            yield f"webhook {name}: is gone"
+            continue
+        sides = (old, before["post"]["requestBody"]), (new, after["post"]["requestBody"])
+        yield from _content_breaks(_GIVEN, *sides, f"webhook {name}")
+        gone = _parameters(before["post"]).keys() - _parameters(after["post"]).keys()
+        yield from (f"webhook {name}: header {header} is gone" for _, header in sorted(gone))
 
 
 def _operation_breaks(old: tuple[Document, Document], new: tuple[Document, Document], where: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from milepost_api import told
 from milepost_api.contracts import Batch, BatchAnswer, Liveness, Readiness, TypeList, WorkerList
 from milepost_schemas import (
     AttemptList,
@@ -134,9 +135,10 @@ def describe(app: FastAPI) -> JsonObject:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [
             *((model, "validation") for model in _TAKEN),
-            *((model, "serialization") for model in _GIVEN),
+            *((model, "serialization") for model in (*_GIVEN, *told.MESSAGES)),
         ]
         _, schemas = models_json_schema(asked, ref_template=_TEMPLATE)
+        document["webhooks"] = told.described(ref)
         components = document.setdefault("components", {})
         components["schemas"] = schemas["$defs"]
         components["securitySchemes"] = {
