@@ -80,6 +80,13 @@ async def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/dead-letters/replay", "/v1/tasks/batch"])
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://app.example"}])
+async def test_the_last_part_of_a_path_is_not_taken_for_an_id(api: Api, path: str, origin: dict[str, str]) -> None:
+    answer = await api.get(path, headers=origin)
+    assert (answer.status, answer.kind, answer.headers["Allow"]) == (405, "method-not-allowed", "POST")
+
+
 async def test_unknown_paths_and_methods_are_problems_too(api: Api) -> None:
     for path in ("/", "/v1", "/v1/task", "/v1/tasks/", "/v2/tasks", "/v1/tasks/x/y/z"):
         answer = await api.get(path)

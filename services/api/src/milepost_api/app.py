@@ -75,6 +75,8 @@ class _App(FastAPI):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.direct: dict[tuple[str, str], ASGIApp] = {}
+        self.offered: dict[str, set[str]] = {}
+        """Exact paths, and the methods each has."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once, or go through FastAPI: what came from a page (Origin) may need CORS headers."""
@@ -83,6 +85,11 @@ class _App(FastAPI):
             if app is not None and header_of(scope, b"origin") is None:
                 scope["app"] = self
                 await app(scope, receive, send)
+                return
+            offered = self.offered.get(scope["path"])
+            # Or the router would take its last part for an id, where a route with one has that method.
+            if offered is not None and scope["method"] not in {*offered, "OPTIONS"}:
+                await _no_such_method(offered).reply(trace_id_for(scope))(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
 
@@ -124,6 +131,8 @@ def create_app(settings: Settings) -> FastAPI:
         if isinstance(route, Endpoint) and not route.param_convertors
         for method in route.methods or ()
     }
+    for method, path in app.direct:
+        app.offered.setdefault(path, set()).add(method)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
     if settings.allowed_origins:
@@ -230,13 +239,16 @@ async def _http_error(request: Request, error: Exception) -> Any:
     if status == ProblemType.NOT_FOUND.value.status:
         refusal = Refusal(ProblemType.NOT_FOUND, "There is no such path. GET /v1/openapi.json lists them all.")
     elif status == ProblemType.METHOD.value.status:
-        allowed = ", ".join(sorted(_methods(request)))
-        headers = [(b"allow", allowed.encode())]
-        refusal = Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", headers=headers)
+        refusal = _no_such_method(_methods(request))
     else:
         log.error("refused by the framework", status=status, error=str(error))
         refusal = internal()
     return refusal.reply(trace_id_for(request.scope))
+
+
+def _no_such_method(offered: set[str]) -> Refusal:
+    allowed = ", ".join(sorted(offered))
+    return Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", headers=[(b"allow", allowed.encode())])
 
 
 def _methods(request: Request) -> set[str]:
