@@ -135,8 +135,9 @@ async def test_instances_share_what_a_tenant_may(api: Api, other: Api) -> None:
 async def test_while_redis_is_away_nobody_is_refused_and_that_is_said_once(
     settings: Settings, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = await key_of(api, "no-redis")
+    key, rich = await key_of(api, "no-redis"), await key_of(api, "no-redis-rich")
     await limited(api, "no-redis", requests=3, requests_per=7200)
+    await limited(api, "no-redis-rich", requests=1000, requests_per=7200)
     host, _, port = settings.redis_url.get_secret_value().rpartition("@")[2].partition("/")[0].partition(":")
     proxy = Proxy(host, int(port))
     await proxy.listen()
@@ -144,6 +145,12 @@ async def test_while_redis_is_away_nobody_is_refused_and_that_is_said_once(
     try:
         async with served(settings.model_copy(update={"redis_url": SecretStr(url)})) as cut_off:
             await holds(cut_off, key=key)
+            await holds(cut_off, key=rich)
+
+            async def not_limited() -> bool:
+                answer = await cut_off.get("/v1/types", key=rich)
+                assert answer.status == 200, "not even who finds out that it is away"
+                return "RateLimit" not in answer.headers
 
             async def answered(status: int) -> bool:
                 return (await cut_off.get("/v1/types", key=key)).status == status
@@ -152,6 +159,7 @@ async def test_while_redis_is_away_nobody_is_refused_and_that_is_said_once(
                 pass
             capsys.readouterr()
             await proxy.refuse()
+            await eventually(not_limited, "it is found to be away")
             await eventually(lambda: answered(200), "nobody is refused")
             for _ in range(20):
                 answer = await cut_off.get("/v1/types", key=key)
