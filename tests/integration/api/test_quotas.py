@@ -98,9 +98,9 @@ async def test_who_asks_too_often_is_told_when_to_come_again(api: Api) -> None:
 
 
 async def test_a_watch_token_counts_for_its_tenant(api: Api) -> None:
-    key = await key_of(api, "pages")
+    key = await key_of(api, "watching")
     token = (await api.post("/v1/watch-tokens", json={"feed": "tasks"}, key=key)).json["token"]
-    await limited(api, "pages", requests=5, requests_per=7200)
+    await limited(api, "watching", requests=5, requests_per=7200)
     await holds(api, key=token)
     statuses = [(await api.get("/v1/tasks", key=token)).status for _ in range(6)]
     assert statuses[-1] == 429
