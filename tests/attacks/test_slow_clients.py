@@ -5,8 +5,9 @@ import socket
 
 import pytest
 
+from milepost.runtime.settings import Settings
 from milepost_api import connection
-from tests.attacks.conftest import Line, Listener, line_to
+from tests.attacks.conftest import PATIENCE_S, SERVERS, Line, Listener, line_to
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.stack
@@ -20,6 +21,18 @@ async def test_headers_that_drip_are_cut_off(server: Listener) -> None:
 
 async def test_headers_of_a_second_request_that_drip_are_cut_off(server: Listener) -> None:
     async with line_to(server.port) as line:
+        await line.send(server.request())
+        assert (await line.answer())[0] == 200
+        await line.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        await line.drip(b"X: y\r\n")
+
+
+async def test_headers_of_a_second_request_have_less_time_than_a_quiet_connection(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost_api.server._KEEP_ALIVE_S", 3600)
+    monkeypatch.setattr(connection, "HEADERS_S", PATIENCE_S)
+    async with SERVERS["api"](own_settings) as server, line_to(server.port) as line:
         await line.send(server.request())
         assert (await line.answer())[0] == 200
         await line.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n")

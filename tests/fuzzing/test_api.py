@@ -14,14 +14,18 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr
 
+from milepost.log import ensure_topics
 from milepost.store import Store, migrate, open_pool
 from tests.conftest import MakeSettings
-from tests.integration.api.serving import COUNT, FREE, KEY, NOBODY, Api, served
+from tests.integration.api.serving import COUNT, FREE, KEY, Api, served
 
 pytestmark = pytest.mark.stack
-SECONDS: Final = int(os.environ.get("FUZZ_SECONDS", "40"))
+ROOT: Final = Path(__file__).parents[2]
+SECONDS: Final = 40
+EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES")
+"""For each operation; unset: as many as there are in `SECONDS`."""
 SEED: Final = os.environ.get("FUZZ_SEED", "1")
-LEAST: Final = int(os.environ.get("FUZZ_REQUESTS", "300"))
+LEAST: Final = int(os.environ.get("FUZZ_REQUESTS", "50"))
 """Fewer requests than these prove nothing."""
 CHECKS: Final = (
     "not_a_server_error",
@@ -29,15 +33,15 @@ CHECKS: Final = (
     "content_type_conformance",
     "response_headers_conformance",
     "response_schema_conformance",
-    "unsupported_method",
     "ignored_auth",
 )
 
 
 @pytest.fixture
 async def api(fresh: MakeSettings) -> AsyncIterator[Api]:
-    settings = await fresh(kafka_bootstrap=NOBODY, api_key=SecretStr(KEY))
+    settings = await fresh(api_key=SecretStr(KEY))
     await migrate(settings)
+    await ensure_topics(settings, [COUNT.queue, FREE.queue])
     pool = await open_pool(settings, "test")
     await Store(pool).announce([COUNT, FREE])
     await pool.close()
@@ -45,19 +49,22 @@ async def api(fresh: MakeSettings) -> AsyncIterator[Api]:
         yield running
 
 
-@pytest.mark.timeout(SECONDS * 4 + 120)
+@pytest.mark.timeout(3600 if EXAMPLES else 300)
 async def test_whatever_is_asked_every_answer_is_one_that_is_described(api: Api, tmp_path: Path) -> None:
     report = tmp_path / "report.ndjson"
     tool = shutil.which("schemathesis", path=sysconfig.get_path("scripts"))
     assert tool is not None
+    # One worker: in threads the parser of CPython 3.11 now and then raises SystemError (gh-106905).
+    how_much = ("--max-examples", EXAMPLES) if EXAMPLES else ("--max-time", str(SECONDS))
     process = await asyncio.create_subprocess_exec(
         tool, "run", f"{api.url}/v1/openapi.json",
         "--header", f"Authorization: Bearer {KEY}",
         "--checks", ",".join(CHECKS),
         "--phases", "examples,coverage,fuzzing,stateful",
-        "--max-time", str(SECONDS), "--request-timeout", "70", "--seed", SEED, "--workers", "2",
+        *how_much, "--request-timeout", "70", "--seed", SEED, "--workers", "1",
         "--no-shrink", "--continue-on-failure", "--warnings", "off", "--report-ndjson-path", str(report),
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=tmp_path, env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzzing.known_types", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         said, _ = await process.communicate()
