@@ -4,6 +4,7 @@
 # make check            format, lint, types, layers, contracts
 # make bench            the main job under load, with figures
 # make bench-relay      the relay under load, beside two others
+# make bench-turns      a tenant with 100,000 tasks in front, and how long another's first task waits
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
@@ -27,7 +28,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
+.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +96,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(RUN)/milepost bench $(ARGS)
+
+bench-turns: $(READY)
+	$(RUN)/python -m benchmarks.turns $(ARGS)
 
 bench-relay: $(READY)
 	$(RUN)/python -m benchmarks.relay $(ARGS)

@@ -80,21 +80,26 @@ class Announcer:
 
     def dispatch(self, hint: Hint) -> None:
         """Hint that a task was queued, if there is room in the window; else workers find it by itself."""
-        if self._window is None or self._window.admits((hint.tenant, hint.queue), hint):
-            self._hint(hint)
+        if self._window is None:
+            self._hint(hint, more=False)
+        else:
+            self._window.offer((hint.tenant, hint.queue), hint)
 
     async def look_for_room(self) -> None:
         """Count what waits where the window's room runs out, until cancelled."""
         if self._window is not None:
             await self._window.run()
 
-    def _hint(self, hint: Hint) -> None:
+    def _hint(self, hint: Hint, more: bool) -> None:
         task, tenant, type_, queue, priority, epoch, traceparent, key = hint
         name = self._name(task)
         headers = headers_of(
             Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
         )
-        value = orjson.dumps({"task": name, "tenant": tenant, "type": type_, "epoch": epoch, "key": key})
+        body: dict[str, Any] = {"task": name, "tenant": tenant, "type": type_, "epoch": epoch, "key": key}
+        if more:
+            body["more"] = True
+        value = orjson.dumps(body)
         self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers, hint=True))
 
     def event(

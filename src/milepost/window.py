@@ -24,32 +24,32 @@ Pair = tuple[str, str]
 H = TypeVar("H")
 
 
-Ask = Callable[[Sequence[Pair], int], Awaitable[Mapping[Pair, Room]]]
+Ask = Callable[[Sequence[Pair]], Awaitable[Mapping[Pair, Room]]]
 
 
 class Window(Generic[H]):
-    """Lets hints go, or keeps them for a while. `send` is called for those that go later."""
+    """Lets hints go, now or later, or drops them."""
 
-    def __init__(self, ask: Ask, send: Callable[[H], None]) -> None:
-        """`ask(pairs, most)` counts what waits, up to `most` of each pair."""
+    def __init__(self, ask: Ask, send: Callable[[H, bool], None]) -> None:
+        """`ask` counts what waits of each pair. `send(hint, more)` sends one; `more`: others may wait without hints."""
         self._ask = ask
         self._send = send
         self._accounts: dict[Pair, Account[H]] = {}
         self._wanted: dict[Pair, None] = {}
         self._some = asyncio.Event()
 
-    def admits(self, pair: Pair, hint: H) -> bool:
-        """Whether a hint may go now. Never waits."""
+    def offer(self, pair: Pair, hint: H) -> None:
+        """Let a hint go now, or when there is room again. Never waits."""
         account = self._accounts.get(pair)
         if account is None:
             if len(self._accounts) >= REMEMBERED:
                 self._accounts = {pair: each for pair, each in self._accounts.items() if each.withholds or each.low}
             account = self._accounts[pair] = Account()
-        admitted = account.admits(hint)
+        if account.admits(hint):
+            self._send(hint, account.pressed)
         if account.low:
             self._wanted[pair] = None
             self._some.set()
-        return admitted
 
     async def run(self) -> None:
         """Ask for room where it runs out, until cancelled."""
@@ -71,10 +71,9 @@ class Window(Generic[H]):
         accounts = [self._accounts[pair] for pair in pairs]
         for account in accounts:
             account.asked()
-        most = max(account.size for account in accounts)
-        rooms = await self._ask(pairs, most)
+        rooms = await self._ask(pairs)
         for pair, account in zip(pairs, accounts, strict=True):
-            for hint in account.told(rooms[pair].queued, most, rooms[pair].slots):
-                self._send(hint)
+            for hint in account.told(*rooms[pair]):
+                self._send(hint, False)  # noqa: FBT003 - nothing is withheld any more
             if account.withholds:
                 self._wanted[pair] = None

@@ -32,6 +32,7 @@ from milepost_schemas.asyncapi import describe
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
+from milepost_schemas.queue import EventList, Explanation, Limit, LimitRequest, Queue
 from milepost_schemas.tenant import QuotasRequest, Tenant
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 from milepost_schemas.webhook import (
@@ -65,6 +66,11 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "new-key": TypeAdapter(NewKey),
     "quotas-request": TypeAdapter(QuotasRequest),
     "tenant": TypeAdapter(Tenant),
+    "limit-request": TypeAdapter(LimitRequest),
+    "limit": TypeAdapter(Limit),
+    "queue": TypeAdapter(Queue),
+    "explanation": TypeAdapter(Explanation),
+    "event-list": TypeAdapter(EventList),
     "problem": TypeAdapter(Problem),
     "type": TypeAdapter(TypeInfo),
     "worker": TypeAdapter(WorkerInfo),
@@ -92,6 +98,7 @@ ASKED = {
     "replay-request",
     "key-request",
     "quotas-request",
+    "limit-request",
     "client-frame",
     "new-webhook",
     "webhook-change",

@@ -15,3 +15,4 @@ class Dispatch(Contract):
     type: str
     epoch: int
     key: str | None = Field(default=None, description="The task's key; left out by older writers.")
+    more: bool = Field(default=False, description="Others of the tenant wait, or soon may, whose hints are withheld.")

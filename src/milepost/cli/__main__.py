@@ -29,6 +29,8 @@ TABLE = {
     "types": (f"{_COMMANDS}.catalogue:types", "List task types."),
     "workers": (f"{_COMMANDS}.catalogue:workers", "List live workers."),
     "watch-token": (f"{_COMMANDS}.watch_token:watch_token", "Make a token for a page to watch with."),
+    "queues": (f"{_COMMANDS}.queues:queues", "Queues and what holds them back: list, pause, resume, set, limits."),
+    "explain": (f"{_COMMANDS}.queues:explain", "Say why a task does not run."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
     "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
     "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),

@@ -17,6 +17,7 @@ from milepost.client.dead_letters import DeadLetters
 from milepost.client.http import Answer, Http, refused
 from milepost.client.keys import Keys
 from milepost.client.parsing import not_milepost, parsed, task_uuid
+from milepost.client.queues import Queues
 from milepost.client.run import Run
 from milepost.client.stream import Stream
 from milepost.client.tenants import Tenants
@@ -301,6 +302,11 @@ class Client:
     def webhooks(self) -> Webhooks:
         """Whom the tenant has told over HTTP that tasks end."""
         return Webhooks(self._http)
+
+    @property
+    def queues(self) -> Queues:
+        """Queues, what holds them back, and why a task does not run."""
+        return Queues(self._http)
 
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""

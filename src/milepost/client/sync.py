@@ -18,6 +18,7 @@ from milepost.client.credential import FetchToken
 from milepost.client.dead_letters import DeadLetters
 from milepost.client.keys import Keys
 from milepost.client.portal import Portal
+from milepost.client.queues import Queues
 from milepost.client.rollup import Rollup
 from milepost.client.run import Run
 from milepost.client.tenants import Tenants
@@ -154,6 +155,18 @@ class SyncWebhooks(Facade):
     replay = waited(Webhooks.replay)
 
 
+class SyncQueues(Facade):
+    """`Queues`, whose methods wait."""
+
+    list = waited(Queues.list)
+    pause = waited(Queues.pause)
+    resume = waited(Queues.resume)
+    limits = waited(Queues.limits)
+    limit = waited(Queues.limit)
+    explain = waited(Queues.explain)
+    events = waited(Queues.events)
+
+
 class SyncClient(Facade):
     """A `Client` whose methods wait. Use as a context manager, from as many threads as you like.
 
@@ -232,6 +245,11 @@ class SyncClient(Facade):
     def dead_letters(self) -> SyncDeadLetters:
         """What failed for good."""
         return SyncDeadLetters(self._of.dead_letters, self._portal)
+
+    @property
+    def queues(self) -> SyncQueues:
+        """Queues, what holds them back, and why a task does not run."""
+        return SyncQueues(self._of.queues, self._portal)
 
     @property
     def keys(self) -> SyncKeys:

@@ -12,6 +12,8 @@ FLOOR: Final = 256
 """What is granted unseen, and where few slots serve a queue: a burst that short tasks are through with at once."""
 TIMES: Final = 2
 """The window is so many times the slots that serve the queue."""
+KEPT: Final = 2_048
+"""So many withheld hints are remembered at least: a burst that comes before anybody knows what slots there are."""
 
 H = TypeVar("H")
 
@@ -22,7 +24,7 @@ def window(slots: int) -> int:
 
 
 class Room(NamedTuple):
-    """Of a tenant in a queue: how many tasks wait, as far as they were counted, and the slots that serve the queue."""
+    """Of a tenant in a queue: how many tasks wait, counted up to the window, and the slots that serve the queue."""
 
     queued: int
     slots: int
@@ -36,7 +38,7 @@ class Account(Generic[H]):
         self._room = FLOOR
         self._spent = 0
         """Since the last question was asked."""
-        self._withheld: deque[H] = deque(maxlen=FLOOR)
+        self._withheld: deque[H] = deque(maxlen=KEPT)
 
     def admits(self, hint: H) -> bool:
         """Whether a hint may go; else it is kept, in place of the oldest if there are too many."""
@@ -53,6 +55,11 @@ class Account(Generic[H]):
         return self._room * 2 < self.size
 
     @property
+    def pressed(self) -> bool:
+        """Whether hints are, or soon may be, withheld: those that go now say so, for workers to look for the others."""
+        return self._room * 4 < self.size
+
+    @property
     def withholds(self) -> bool:
         """Whether there are hints that may go yet."""
         return bool(self._withheld)
@@ -61,18 +68,17 @@ class Account(Generic[H]):
         """Note that somebody goes to look: what is spent from now on may not be in the answer."""
         self._spent = 0
 
-    def told(self, queued: int, counted_to: int, slots: int) -> list[H]:
-        """Learn how many tasks wait (counted up to `counted_to`) and what slots there are; return hints to send now.
+    def told(self, queued: int, slots: int) -> list[H]:
+        """Learn how many tasks wait (counted up to the window) and what slots there are; return hints to send now.
 
         Of the tasks whose hints are withheld no more wait than wait in all, and most likely those that came last.
         """
         self.size = window(slots)
         waiting = queued + self._spent
         self._room = self.size - waiting
-        if queued >= counted_to or self._room <= 0:
-            self._room = min(self._room, 0)
-            self._withheld = deque(self._withheld, maxlen=self.size)
+        if self._room <= 0:
+            self._withheld = deque(self._withheld, maxlen=max(KEPT, self.size))
             return []
         free = list(self._withheld)[-waiting:] if waiting else []
-        self._withheld = deque(maxlen=self.size)
+        self._withheld.clear()
         return free

@@ -113,7 +113,9 @@ class ByTurns:
         lines = {group[:3] for group in self._seen}
         if any(each[:3] not in lines for each in self._behind):
             self._looked_at = -math.inf  # there are more behind those that were seen, which should not miss their turn
-        self._turns.served([group for group, _ in shares if group in got])
+        # Where all were held back they had their turn: others need not wait for them each time. Where one got a place,
+        # those who did not are next.
+        self._turns.served([group for group, _ in shares if group in got or (limited and not got)])
         return claimed
 
     async def _look(self) -> None:
@@ -130,7 +132,7 @@ class ByTurns:
         self._looked_at = began
         self.held = {}
         self._seen = {each.group: began - each.age_s for each in seen if each.known}
-        tenants = {(group.queue, group.tenant) for group in self._seen}
+        tenants = {(group.queue, group.tenant) for group in self._eligible(0.0)}
         self._due = tenants if turned else self._due & tenants
         first = not any(self._page.values()) and not self._behind
         self._find_ends(seen)

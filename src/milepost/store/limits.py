@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from milepost.domain.limits import (
@@ -23,6 +23,9 @@ from milepost.store.records import Claimed
 from milepost.store.store import claimed_row, columns_of, sql
 from milepost.store.waiting import Waiting
 
+LIMITS_MOST: Final = 1_000
+"""Limits and pauses an owner may have: each process keeps all of them in memory."""
+
 
 class Within(NamedTuple):
     """What was claimed under limits, and which limit held back each group that got less than its share.
@@ -41,16 +44,19 @@ class Limited(Waiting):
         """Return all limits."""
         return Limits(limit_of(row) for row in await self._fetch("limits"))
 
-    async def set_limit(self, name: Name, concurrency: int | None, rate: Rate | None) -> Any:
-        """Bound what shares a limit; None: no bound. A pause stays as it is. Return the row."""
-        count, period = (None, None) if rate is None else rate
-        (row,) = await self._fetch("limit_set", *name, concurrency, count, period)
-        return row
+    async def set_limit(self, name: Name, concurrency: int | None, rate: Rate | None) -> Any | None:
+        """Bound what shares a limit; None: no bound. A pause stays as it is.
 
-    async def pause(self, owner: str, queue: str, *, paused: bool) -> Any:
-        """Pause an owner's tasks in a queue, or let them go on. Return the row."""
-        (row,) = await self._fetch("queue_pause", owner, queue, paused)
-        return row
+        Return the row; None if the owner has LIMITS_MOST already.
+        """
+        count, period = (None, None) if rate is None else rate
+        rows = await self._fetch("limit_set", *name, concurrency, count, period, LIMITS_MOST)
+        return rows[0] if rows else None
+
+    async def pause(self, owner: str, queue: str, *, paused: bool) -> Any | None:
+        """Pause an owner's tasks in a queue, or let them go on. Return the row; None: there are LIMITS_MOST already."""
+        rows = await self._fetch("queue_pause", owner, queue, paused, LIMITS_MOST)
+        return rows[0] if rows else None
 
     async def running(self, tenants: Sequence[str] | None) -> Mapping[Running, int]:
         """Return how many tasks of some tenants run (None: of all), by queue, type and key."""

@@ -189,6 +189,8 @@ class WorkerBeat:
     draining: bool
     presence: bool = False
     """Whether it holds its presence lock, so that a free lock means that it is dead."""
+    rates: str | None = None
+    """What ended a second of late, as JSON text: {queue: {tenant: rate}}; None: nothing did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ class Store:
         b = beat
         await self._fetch(
             "worker_beat", b.id, b.name, b.host, b.pid, b.version, b.queues, b.types, b.slots, b.running, b.draining,
-            b.presence,
+            b.presence, b.rates,
         )  # fmt: skip
 
     async def gone(self, worker: UUID) -> None:

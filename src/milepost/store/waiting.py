@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from milepost.domain.turns import Group, Share
-from milepost.domain.window import Room
+from milepost.domain.window import FLOOR, TIMES, Room
 from milepost.store.records import Claimed
 from milepost.store.store import LIVE_S, Store, claimed_row, columns_of
 
@@ -62,7 +62,7 @@ class Waiting(Store):
         groups = columns_of((*group, count) for group, count in shares)
         return [claimed_row(row) for row in await self._fetch("take", *groups, worker, lease_s, older_than_s)]
 
-    async def room(self, pairs: Sequence[tuple[str, str]], most: int) -> dict[tuple[str, str], Room]:
-        """Return for each (tenant, queue) how many tasks wait, counted up to `most`, and who is there to run them."""
-        rows = await self._fetch("room", *columns_of(pairs), most, LIVE_S)
+    async def room(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Room]:
+        """Return for each (tenant, queue) how many tasks wait, counted up to the window, and the slots there are."""
+        rows = await self._fetch("room", *columns_of(pairs), FLOOR, TIMES, LIVE_S)
         return {(row["tenant"], row["queue"]): Room(row["queued"], row["slots"]) for row in rows}

@@ -113,6 +113,16 @@ def _groups(victim: Victim) -> list[tuple[str, Request]]:
     return [(path, {}), (f"{path}?kind=record", {})]
 
 
+def _limits(victim: Victim) -> list[tuple[str, Request]]:
+    del victim
+    bodies: list[Any] = [
+        {"scope": "tenant", "name": "victim", "concurrency": 0},
+        {"scope": "queue", "name": "default", "concurrency": 0, "all_tenants": True},
+        {"scope": "key", "name": "mine", "concurrency": 1},
+    ]
+    return [("/v1/limits", {"json": body}) for body in bodies]
+
+
 TRIED: dict[str, Asks] = {
     "POST /v1/tasks": _submissions,
     "POST /v1/tasks/batch": _batches,
@@ -121,6 +131,14 @@ TRIED: dict[str, Asks] = {
     "GET /v1/tasks/{id}/result": _with_ids("/v1/tasks/{id}/result"),
     "GET /v1/tasks/{id}/attempts": _with_ids("/v1/tasks/{id}/attempts"),
     "GET /v1/tasks/{id}/children": _with_ids("/v1/tasks/{id}/children"),
+    "GET /v1/tasks/{id}/explain": _with_ids("/v1/tasks/{id}/explain"),
+    "GET /v1/tasks/{id}/events": _with_ids("/v1/tasks/{id}/events"),
+    "GET /v1/queues": _plain("/v1/queues"),
+    "POST /v1/queues/{queue}/pause": _plain("/v1/queues/default/pause?tenants=all"),
+    "POST /v1/queues/{queue}/resume": _plain("/v1/queues/default/resume?tenants=all"),
+    "PUT /v1/queues/{queue}/limits": _plain("/v1/queues/default/limits?tenants=all", json={"concurrency": 0}),
+    "GET /v1/limits": _plain("/v1/limits"),
+    "PUT /v1/limits": _limits,
     "POST /v1/tasks/{id}/cancel": _with_ids("/v1/tasks/{id}/cancel"),
     "POST /v1/tasks/{id}/retry": _with_ids("/v1/tasks/{id}/retry"),
     "GET /v1/dead-letters": lambda _: [("/v1/dead-letters", {}), ("/v1/dead-letters?type=demo.free", {})],
@@ -154,6 +172,9 @@ SHOWN = {
     "GET /v1/tasks/{id}/result",
     "GET /v1/tasks/{id}/attempts",
     "GET /v1/tasks/{id}/children",
+    "GET /v1/tasks/{id}/explain",
+    "GET /v1/tasks/{id}/events",
+    "GET /v1/limits",
     "GET /v1/dead-letters",
     "GET /v1/dead-letters/{id}",
     "GET /v1/dead-letters/groups/{fingerprint}",
@@ -193,6 +214,8 @@ async def victim(api: Api, store: Store) -> Victim:
             await run(store, answer.json["id"], TaskState.SUCCEEDED, result=f'"{MARK}"')
         elif state == "running":
             await run(store, answer.json["id"])
+    limit = {"scope": "key", "name": MARK, "concurrency": 1}
+    assert (await api.call("PUT", "/v1/limits", json=limit, key=victim.key)).status == 200
     failed = await api.get(f"/v1/dead-letters/{victim.tasks['failed']}", key=victim.key)
     victim.fingerprint = failed.json["fingerprint"]
     log = await api.get(f"/v1/webhooks/{victim.webhook}/deliveries", key=victim.key)
@@ -226,6 +249,7 @@ async def everything(pool: Pool) -> dict[str, list[Any]]:
         "attempts": "task_id in (select id from milepost.tasks where tenant = 'victim')",
         "api_keys": "tenant = 'victim'",
         "tenants": "name = 'victim'",
+        "limits": "owner in ('victim', '*')",
         "replays": "tenant = 'victim'",
         "cancellations": "tenant = 'victim'",
         "webhooks": "tenant = 'victim'",

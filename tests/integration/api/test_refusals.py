@@ -17,6 +17,14 @@ KEYED = [
     ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/result"),
     ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/children"),
     ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/cancel"),
+    ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/explain"),
+    ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/events"),
+    ("GET", "/v1/queues"),
+    ("POST", "/v1/queues/mail/pause"),
+    ("POST", "/v1/queues/mail/resume"),
+    ("PUT", "/v1/queues/mail/limits"),
+    ("GET", "/v1/limits"),
+    ("PUT", "/v1/limits"),
     ("GET", "/v1/types"),
     ("GET", "/v1/workers"),
     ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/retry"),
@@ -67,12 +75,15 @@ async def test_every_route_but_the_open_ones_asks_for_a_key(api: Api) -> None:
 
 
 def _template(path: str) -> str:
-    return (
-        path.replace("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}")
-        .replace("0123456789abcdef", "{fingerprint}")
-        .replace("acme", "{tenant}")
-        .replace("01a206cf-0715-75c4-8497-4ed4eee0dbe7", "{delivery}")
-    )
+    for given, name in (
+        ("01a206cf-0715-75c4-8497-4ed4eee0dbe6", "{id}"),
+        ("0123456789abcdef", "{fingerprint}"),
+        ("queues/mail", "queues/{queue}"),
+        ("acme", "{tenant}"),
+        ("01a206cf-0715-75c4-8497-4ed4eee0dbe7", "{delivery}"),
+    ):
+        path = path.replace(given, name)
+    return path
 
 
 async def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from milepost.domain.limits import EACH, EVERYBODY, Limits, Name, Rate, Scope
 from milepost.store import Claimed, Finish, GivenUp, Limited
-from milepost.store.by_turns import ByTurns
+from milepost.store.by_turns import TENANTS, ByTurns
 from milepost.store.connection import Pool
 from milepost.store.limits import _lock
 from milepost_schemas import TaskState
@@ -164,14 +164,47 @@ async def test_nobody_takes_from_a_paused_queue_until_it_goes_on(store: Limited)
     assert len(await _take(turns)) == 1
 
 
+async def test_who_is_paused_or_held_back_keeps_no_other_tenant_from_its_turn(store: Limited) -> None:
+    """Also where one look does not see all of them."""
+    tenants = [f"tenant-{n:03}" for n in range(TENANTS + 9)]
+    for tenant in tenants:
+        await _queued(store, 3, tenant=tenant, queue="other" if tenant == tenants[1] else "default")
+    await store.pause(tenants[0], "default", paused=True)
+    await store.set_limit(Name(EVERYBODY, Scope.TENANT, tenants[1]), 0, None)
+    turns = await _by_turns(store)
+    served: list[str] = []
+    while len(served) < len(tenants) - 2:
+        served += [task.tenant for task in (await turns.take(1)).claimed]
+    assert set(served) == set(tenants[2:]), "each once, before any has two"
+
+
 async def test_a_pause_leaves_limits_and_a_limit_leaves_the_pause(store: Limited) -> None:
     await store.set_limit(QUEUE, 4, Rate(1, 2.0))
     first = await store.pause("default", "default", paused=True)
     again = await store.pause("default", "default", paused=True)
+    assert first is not None
+    assert again is not None
     assert first["paused_at"] == again["paused_at"]
     row = await store.set_limit(QUEUE, 5, None)
+    assert row is not None
     assert (row["paused_at"], row["concurrency"], row["rate_count"]) == (first["paused_at"], 5, None)
     assert await store.limits() != Limits()
+
+
+async def test_nobody_makes_limits_without_end_and_those_without_a_bound_go(
+    store: Limited, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.store.limits.LIMITS_MOST", 3)
+    keys = [Name("default", Scope.KEY, f"k{n}") for n in range(5)]
+    assert [await store.set_limit(key, 1, None) is not None for key in keys] == [True, True, True, False, False]
+    assert await store.pause("default", "q", paused=True) is None
+    assert await store.set_limit(keys[0], 2, None) is not None, "one that is there can be changed"
+    assert await store.set_limit(Name("another", Scope.KEY, "k"), 1, None) is not None, "it is counted by owner"
+    for key in keys[:2]:
+        await store.set_limit(key, None, None)
+    assert await store.set_limit(keys[4], 1, None) is not None
+    left = {row["name"] for row in await pool.fetch("select name from milepost.limits where owner = 'default'")}
+    assert left == {"k2", "k4"}
 
 
 async def test_what_one_claims_under_a_limit_nobody_waits_for(store: Limited) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from milepost.domain.turns import Group, Share
+from milepost.domain.window import FLOOR
 from milepost.store import Claimed, Held, Limited, Store
 from milepost.store.by_turns import GROUPS, TENANTS, ByTurns
 from milepost.store.connection import Pool
@@ -151,16 +152,17 @@ async def test_taken_tasks_are_claimed_like_any_other(store: Limited) -> None:
 
 
 async def test_room_is_counted_up_to_a_bound(store: Limited, pool: Pool) -> None:
-    await _insert(pool, 10, "a")
-    rooms = await store.room([("a", "default"), ("b", "default")], 4)
-    assert {pair: room.queued for pair, room in rooms.items()} == {("a", "default"): 4, ("b", "default"): 0}
+    await _insert(pool, FLOOR + 10, "a")
+    await _insert(pool, 3, "b")
+    rooms = await store.room([("a", "default"), ("b", "default"), ("c", "default")])
+    assert [rooms[tenant, "default"].queued for tenant in "abc"] == [FLOOR, 3, 0]
 
 
 async def test_a_look_and_a_take_read_a_few_pages_however_many_wait(store: Limited, pool: Pool) -> None:
     """Counted in pages of Postgres, not in time; also on plans that were made while nothing waited."""
     calls = {
         "waiting": "(array['default'], array[null]::text[], 64, array['t.x'], 64, null, null, null, null, null)",
-        "room": "(array['a'], array['default'], 256, 15.0)",
+        "room": "(array['a'], array['default'], 256, 2, 15.0)",
         "take": f"(array['default'], array['a'], array[1]::smallint[], array['t.x'], array[''], array[3], '{WORKER}',"
         " 15.0, 0.0)",
     }
@@ -179,7 +181,8 @@ async def test_a_look_and_a_take_read_a_few_pages_however_many_wait(store: Limit
             await connection.execute(f"deallocate turn_{name}")
             assert "Seq Scan on tasks" not in plan, plan
             assert "tasks_waiting" in plan, plan
-            pages = [sum(map(int, re.findall(r"(?:hit|read)=(\d+)", row[0]))) for row in rows if "Buffers" in row[0]]
+            run = plan.partition("\nPlanning:")[0].splitlines()
+            pages = [sum(map(int, re.findall(r"(?:hit|read)=(\d+)", line))) for line in run if "Buffers" in line]
             assert max(pages) < 120, plan
     taken = await store.take(WORKER, LEASE, [Share(Group("default", "a", 1, "t.x", ""), 3)])
     assert len(taken) == 3

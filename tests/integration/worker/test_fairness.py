@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -11,6 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from milepost.client import Client, Run
 from milepost.store import open_pool
 from milepost.store.connection import Pool
+from milepost_schemas.queue import Reason
+from milepost_schemas.task import TaskState
 from tests.conftest import MakeSettings, eventually
 from tests.system import System, running
 
@@ -112,3 +115,81 @@ async def test_turns_are_kept_without_kafka(fresh: MakeSettings) -> None:
         run = await place.small.submit("demo.echo", {})
         await run.result(timeout=60)
         assert await _started_before(place, run) < 200
+
+
+async def test_a_paused_queue_starts_nothing_and_goes_on_when_it_is_resumed(
+    fresh: MakeSettings, tmp_path: Path
+) -> None:
+    async with _place(fresh) as place:
+        gate = tmp_path / "gate"
+        first = await place.large.submit("test.gate", {"path": str(gate)})
+
+        async def started() -> bool:
+            return (await first.refresh()).state is TaskState.RUNNING
+
+        await eventually(started, "the first to run")
+        await place.large.queues.pause("default")
+        await _learnt(place)
+        waits = await place.large.submit("demo.echo", {})
+        others = await place.small.submit("demo.echo", {})
+        await others.result(timeout=30)
+        found = await place.large.queues.explain(waits.id)
+        assert (found.reason, found.state) == (Reason.PAUSED, TaskState.QUEUED)
+        gate.touch()
+        await first.result(timeout=30)
+        assert (await waits.refresh()).state is TaskState.QUEUED
+        await place.large.queues.resume("default")
+        await waits.result(timeout=30)
+
+
+async def test_tasks_of_one_key_run_one_at_a_time_and_the_next_follows_at_once(fresh: MakeSettings) -> None:
+    async with _place(fresh) as place:
+        await place.large.queues.limit("key", concurrency=1)
+        await _learnt(place)
+        runs = [await place.large.submit("demo.count", {"to": 1, "delay": 0.05}, key="k") for _ in range(12)]
+        free = await place.large.submit("demo.echo", {}, key="other")
+        await free.result(timeout=30)
+        for run in runs:
+            await run.result(timeout=60)
+        together = await place.pool.fetchval(
+            "select count(*) from milepost.tasks as a join milepost.tasks as b on a.key = b.key and a.id < b.id"
+            " where a.key = 'k' and a.started_at < b.finished_at and b.started_at < a.finished_at"
+        )
+        assert together == 0
+        found = await place.large.queues.explain(runs[0].id)
+        assert found.reason is Reason.OVER
+
+
+async def test_a_task_behind_a_limit_says_who_holds_it(fresh: MakeSettings, tmp_path: Path) -> None:
+    async with _place(fresh) as place:
+        await place.large.queues.limit("type", "test.gate", concurrency=1)
+        await _learnt(place)
+        gate = tmp_path / "gate"
+        runs = [await place.large.submit("test.gate", {"path": str(gate)}) for _ in range(2)]
+
+        async def one_runs() -> bool:
+            return sorted([(await run.refresh()).state for run in runs]) == [TaskState.QUEUED, TaskState.RUNNING]
+
+        await eventually(one_runs, "one of two to run")
+        held = next(run for run in runs if run.task.state is TaskState.QUEUED)
+        holder = next(run for run in runs if run is not held)
+        found = await place.large.queues.explain(held.id)
+        assert found.reason is Reason.LIMIT
+        assert found.limit is not None
+        assert found.limit.held_by == [holder.id]
+        assert (found.limit.running, found.limit.limit.concurrency) == (1, 1)
+        lease = (await place.large.queues.explain(holder.id)).lease
+        assert lease is not None
+        assert lease.name is not None
+        gate.touch()
+        await held.result(timeout=30)
+
+
+async def _learnt(place: Place) -> None:
+    """Wait until the worker knows what was set: it says so in its log."""
+    worker = place.system.workers[0]
+
+    async def said() -> bool:
+        return any("limits have changed" in line for line in worker.log_tail(200))
+
+    await eventually(said, "the worker to learn of limits")

@@ -19,7 +19,8 @@ from milepost.client import Client, Run, SyncClient, SyncRun
 from milepost.client.dead_letters import DeadLetters
 from milepost.client.keys import Keys
 from milepost.client.portal import Portal
-from milepost.client.sync import SyncDeadLetters, SyncKeys, SyncTenants, SyncWebhooks
+from milepost.client.queues import Queues
+from milepost.client.sync import SyncDeadLetters, SyncKeys, SyncQueues, SyncTenants, SyncWebhooks
 from milepost.client.tenants import Tenants
 from milepost.client.webhooks import Webhooks
 from milepost.errors import ClientError, Unreachable
@@ -34,6 +35,9 @@ OPERATIONS = {
     "list_dead_letter_groups": "dead_letters.groups", "list_dead_letters": "dead_letters.members",
     "get_dead_letter": "dead_letters.get", "replay_dead_letters": "dead_letters.replay",
     "make_key": "keys.create", "list_keys": "keys.list", "revoke_key": "keys.revoke",
+    "list_queues": "queues.list", "pause_queue": "queues.pause", "resume_queue": "queues.resume",
+    "set_queue_limits": "queues.limit", "list_limits": "queues.limits", "set_limit": "queues.limit",
+    "explain_task": "queues.explain", "list_events": "queues.events",
     "list_tenants": "tenants.list", "set_quotas": "tenants.set",
     "create_webhook": "webhooks.create", "list_webhooks": "webhooks.list", "get_webhook": "webhooks.get",
     "change_webhook": "webhooks.change", "delete_webhook": "webhooks.delete",
@@ -59,6 +63,7 @@ def _public(of: type) -> set[str]:
         (SyncKeys, Keys),
         (SyncTenants, Tenants),
         (SyncWebhooks, Webhooks),
+        (SyncQueues, Queues),
     ],
 )
 def test_the_facade_has_every_word_of_what_it_stands_for(facade: type, of: type) -> None:

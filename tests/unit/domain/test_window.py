@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.domain.window import FLOOR, TIMES, Account, window
+from milepost.domain.window import FLOOR, KEPT, TIMES, Account, window
 
 
 def submitted(account: Account[int], count: int, first: int = 0) -> list[int]:
@@ -13,7 +13,7 @@ def submitted(account: Account[int], count: int, first: int = 0) -> list[int]:
 
 def told(account: Account[int], queued: int, slots: int = 1) -> list[int]:
     account.asked()
-    return account.told(queued, account.size, slots)
+    return account.told(min(queued, window(slots)), slots)
 
 
 def test_the_window_is_a_small_multiple_of_the_slots() -> None:
@@ -58,21 +58,29 @@ def test_what_is_submitted_while_the_answer_is_on_its_way_counts() -> None:
     submitted(account, FLOOR - 1)
     account.asked()
     submitted(account, 5)
-    account.told(FLOOR - 6, account.size, 1)
+    account.told(FLOOR - 6, 1)
     assert len(submitted(account, 10)) == 1
 
 
-def test_a_count_that_stopped_at_its_bound_is_no_room_even_if_the_window_grew() -> None:
+def test_the_window_grows_and_shrinks_with_the_slots() -> None:
     account: Account[int] = Account()
+    assert told(account, FLOOR, slots=FLOOR) == []
+    assert len(submitted(account, 2 * FLOOR)) == FLOOR
+    assert told(account, 0, slots=1) == []
+    assert len(submitted(account, 2 * FLOOR)) == FLOOR
+
+
+def test_hints_say_so_before_others_are_withheld() -> None:
+    account: Account[int] = Account()
+    submitted(account, 3 * FLOOR // 4)
+    assert not account.pressed
     submitted(account, 1)
-    assert told(account, FLOOR, slots=10 * FLOOR) == []
-    assert submitted(account, 5) == []
-    account.asked()
-    account.told(FLOOR, account.size, 10 * FLOOR)
-    assert len(submitted(account, 5)) == 5
+    assert account.pressed
+    told(account, 0)
+    assert not account.pressed
 
 
-@given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 900), st.integers(0, 400)), max_size=20))
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 900), st.integers(0, 400)), max_size=20))
 def test_memory_is_bounded_and_no_hint_goes_twice(steps: list[tuple[int, int, int]]) -> None:
     account: Account[int] = Account()
     gone: list[int] = []
@@ -80,6 +88,6 @@ def test_memory_is_bounded_and_no_hint_goes_twice(steps: list[tuple[int, int, in
     for count, queued, slots in steps:
         gone += submitted(account, count, number)
         number += count
-        gone += told(account, min(queued, account.size), slots)
-        assert len(account._withheld) <= account.size
+        gone += told(account, queued, slots)
+        assert len(account._withheld) <= max(KEPT, account.size)
     assert len(gone) == len(set(gone))

@@ -22,11 +22,11 @@ class Count:
         self.away = False
         self.asked: asyncio.Queue[list[Pair]] = asyncio.Queue()
 
-    async def __call__(self, pairs: Sequence[Pair], most: int) -> Mapping[Pair, Room]:
+    async def __call__(self, pairs: Sequence[Pair]) -> Mapping[Pair, Room]:
         self.asked.put_nowait(list(pairs))
         if self.away:
             raise Unavailable("away")
-        return {pair: Room(min(self.queued, most), 1) for pair in pairs}
+        return {pair: Room(self.queued, 1) for pair in pairs}
 
 
 @asynccontextmanager
@@ -40,23 +40,26 @@ async def _running(opened: Window[int]) -> AsyncIterator[None]:
 
 async def test_nobody_is_asked_in_quiet_times() -> None:
     count = Count()
-    opened: Window[int] = Window(count, lambda _: None)
+    sent: list[tuple[int, bool]] = []
+    opened: Window[int] = Window(count, lambda hint, more: sent.append((hint, more)))
     async with _running(opened):
         for n in range(FLOOR // 2):
-            assert opened.admits(PAIR, n)
+            opened.offer(PAIR, n)
         await asyncio.sleep(0)
         assert count.asked.empty()
-        opened.admits(PAIR, 0)
+        assert sent == [(n, False) for n in range(FLOOR // 2)]
+        opened.offer(PAIR, 0)
         assert await count.asked.get() == [PAIR]
 
 
 async def test_withheld_hints_go_when_there_is_room_also_after_the_database_was_away() -> None:
     count = Count()
-    sent: asyncio.Queue[int] = asyncio.Queue()
-    opened: Window[int] = Window(count, sent.put_nowait)
+    sent: asyncio.Queue[tuple[int, bool]] = asyncio.Queue()
+    opened: Window[int] = Window(count, lambda hint, more: sent.put_nowait((hint, more)))
     count.queued, count.away = FLOOR, True
-    admitted = [n for n in range(FLOOR + 5) if opened.admits(PAIR, n)]
-    assert len(admitted) == FLOOR
+    for n in range(FLOOR + 5):
+        opened.offer(PAIR, n)
+    assert [await sent.get() for _ in range(FLOOR)] == [(n, n >= 3 * FLOOR // 4) for n in range(FLOOR)]
     async with _running(opened):
         await count.asked.get()
         count.away = False
@@ -64,12 +67,12 @@ async def test_withheld_hints_go_when_there_is_room_also_after_the_database_was_
         await count.asked.get()
         assert sent.empty(), "as many wait as the window holds"
         count.queued = 2
-        assert [await sent.get(), await sent.get()] == [FLOOR + 3, FLOOR + 4]
+        assert [await sent.get(), await sent.get()] == [(FLOOR + 3, False), (FLOOR + 4, False)]
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "REMEMBERED", 10)
-    opened: Window[int] = Window(Count(), lambda _: None)
+    opened: Window[int] = Window(Count(), lambda _hint, _more: None)
     for n in range(25):
-        assert opened.admits(("a", f"q{n}"), n)
+        opened.offer(("a", f"q{n}"), n)
     assert len(opened._accounts) <= 10

@@ -14,18 +14,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from milepost.acknowledged import Acknowledged
 from milepost.announce import Announcer
 from milepost.errors import Unavailable
-from milepost.live import Buckets, Tickets, connect
+from milepost.live import Buckets, Snapshots, Tickets, connect
 from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import background
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
-from milepost.store import Limited, open_pool
+from milepost.store import open_pool
 from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost.store.queues import Queues
 from milepost.store.webhooks import Webhooks
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
@@ -42,9 +43,11 @@ from milepost_api.routes import (
     catalogue,
     dead_letters,
     documentation,
+    events,
     health,
     keys,
     pages,
+    queues,
     retry,
     submit,
     tasks,
@@ -58,7 +61,8 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, catalogue, keys, tenants, webhooks, health,
+    submit, batch, tasks, watch, cancel, retry, dead_letters, queues, events, catalogue, keys, tenants,
+    webhooks, health,
     documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
@@ -167,7 +171,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _services(settings: Settings) -> AsyncIterator[Services]:
     pool = await open_pool(settings, "api", size=_POOL)
     redis = connect(settings)  # when the first ticket is asked for
-    store, key_store = Limited(pool), Keys(pool)
+    store, key_store = Queues(pool), Keys(pool)
     auth = Authenticator(settings, key_store)
     writer = Writer(settings, "milepost-api")
     acknowledged = Acknowledged(store)
@@ -178,6 +182,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         auth=auth,
         store=store,
         dead_letters=DeadLetters(pool),
+        queues=store,
         keys=key_store,
         rates=Rates(Buckets(redis)),
         backlog=Backlog(key_store.waiting),
@@ -192,6 +197,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         waits=Waits(read),
         standings=health.dependencies(settings, store, writer),
         tickets=Tickets(redis, auth.tokens),
+        snapshots=Snapshots(redis),
     )
     aside = DeadRecords(settings, services.dead_letters)
     try:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from milepost.announce import Announcer
-from milepost.live import Tickets
+from milepost.live import Snapshots, Tickets
 from milepost.log import Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
@@ -14,6 +14,7 @@ from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost.store.queues import Queues
 from milepost.store.webhooks import Webhooks
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
@@ -35,6 +36,7 @@ class Services:
     auth: Authenticator
     store: Store
     dead_letters: DeadLetters
+    queues: Queues
     keys: Keys
     webhooks: Webhooks
     rates: Rates
@@ -49,3 +51,4 @@ class Services:
     waits: Waits
     standings: Standings
     tickets: Tickets
+    snapshots: Snapshots

@@ -38,7 +38,7 @@ class Identity:
         types = sorted(definition.type for definition in registry)
         return cls(uuid_utils.uuid7(), f"{socket.gethostname()}-{os.getpid()}", queues, types)
 
-    def beat(self, slots: int, running: int, *, draining: bool, presence: bool) -> WorkerBeat:
+    def beat(self, slots: int, running: int, *, draining: bool, presence: bool, rates: str | None) -> WorkerBeat:
         """Return what it says of itself now."""
         return WorkerBeat(
             id=self.id,
@@ -52,4 +52,5 @@ class Identity:
             running=running,
             draining=draining,
             presence=presence,
+            rates=rates,
         )

@@ -33,7 +33,7 @@ HELD_S = 0.25
 PASSED_OVER = 1_000
 """So many hints are read at once by a worker that does not follow them."""
 BARREN_S = (0.02, 0.25)
-"""Pause after a look that brought nothing although somebody waits: the first, and at most."""
+"""Pause after a second look that brought nothing although somebody waits: the first, and at most."""
 BUSY_TIMES = 5
 """So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
@@ -116,10 +116,15 @@ class Intake:
                     await self._follow_hints()
 
     async def _follow_hints(self) -> None:
-        records = await self._reader.read_in_order(self._lanes, self._running.free, IDLE_WAIT_S)
+        free = self._running.free
+        records = await self._reader.read_in_order(self._lanes, free, IDLE_WAIT_S)
         self._idle = not records
         if records:
             await self._claim(records)
+        if len(records) >= free:
+            # There was a hint for each slot: others may be next, whose hints are behind these. (It is not enough to see
+            # that no slot is left: on a busy machine one is free again each time this looks.)
+            self._behind = True
         await self._dealt_with(records, rest=not records)
 
     async def _pass_over_hints(self) -> None:
@@ -155,7 +160,8 @@ class Intake:
             self._barren = 0
         else:
             first, most = BARREN_S
-            await asyncio.sleep(min(most, first * 2.0 ** min(self._barren, 10)))
+            if self._barren:
+                await asyncio.sleep(min(most, first * 2.0 ** min(self._barren, 10)))
             self._barren += 1
 
     def _not_held_back(self, hints: list[tuple[str, Dispatch]]) -> list[tuple[str, Dispatch]]:
@@ -198,6 +204,8 @@ class Intake:
         while hints and not self._closed:
             await self._running.has_free()
             hints = hints[await self._claim_some(hints) :]
+        if any(hint.more for _, hint in found):
+            self._behind = True  # others wait of whom nobody hears
 
     async def _claim_some(self, hints: list[Held]) -> int:
         """Claim as many as there are slots for; return how many hints are dealt with."""
@@ -300,7 +308,7 @@ class Intake:
     async def _take(self, older_than_s: float) -> tuple[int, bool]:
         """Take tasks that have been queued for so long; return how many, and whether there may be more."""
         async with self._taking:
-            slots = self._running.reserve(self._running.free)
+            slots = 0 if self._closed else self._running.reserve(self._running.free)
             if slots == 0:
                 return 0, True
             more = True

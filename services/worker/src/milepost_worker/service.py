@@ -32,6 +32,7 @@ from milepost_worker.passes import Passes
 from milepost_worker.pump import Pump
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
+from milepost_worker.tally import Tally
 from milepost_worker.voice import Outlets
 
 log = get_logger("milepost.worker")
@@ -69,6 +70,7 @@ class Worker:
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._pump = Pump()
         self._outlets = Outlets(self._announcer.event, self._pump.add)
+        self._tally = Tally()
         self._settler = Settler(store, self._announcer, settings, self._settled)
         self._passes = Passes(store, self._announcer, self._writer)
         self._hooks = Sender(hooks, settings)
@@ -160,6 +162,7 @@ class Worker:
 
     def _settled(self, attempt: Attempt, retry_in: float | None) -> None:
         self._running.remove(attempt)
+        self._tally.add(attempt.claimed.queue, attempt.claimed.tenant)
         self._intake.ended(attempt.claimed)
         self._open.discard(attempt)
         if not self._open:
@@ -173,7 +176,11 @@ class Worker:
         while True:
             self.keeper.changed.clear()
             beat = self.identity.beat(
-                self._running.slots, len(self._running), draining=self.health.draining, presence=self.keeper.present
+                self._running.slots,
+                len(self._running),
+                draining=self.health.draining,
+                presence=self.keeper.present,
+                rates=self._tally.rates(),
             )
             await self._store.beat(beat)
             if not beat.presence:

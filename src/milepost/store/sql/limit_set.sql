@@ -1,6 +1,13 @@
--- Sets one limit; nulls are no bound. A pause stays as it is.
+-- Sets one limit; nulls are no bound. A pause stays as it is. Those of the owner that bound nothing any more go. No row
+-- comes back if the owner has $7 already: each process reads all of them every second.
+with void as (
+    delete from milepost.limits
+    where owner = $1 and (scope, name) <> ($2, $3)
+        and (paused_at, concurrency, rate_count) is not distinct from (null, null, null)
+)
 insert into milepost.limits as l (owner, scope, name, concurrency, rate_count, rate_period_s)
-values ($1, $2, $3, $4, $5, $6)
+select $1, $2, $3, $4, $5, $6
+where (select count(*) from milepost.limits where owner = $1 and (scope, name) <> ($2, $3)) < $7
 on conflict (owner, scope, name) do update
 set concurrency = excluded.concurrency, rate_count = excluded.rate_count, rate_period_s = excluded.rate_period_s,
     updated_at = now()

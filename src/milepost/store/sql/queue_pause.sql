@@ -1,7 +1,8 @@
 -- Begins ($3) or ends the pause of an owner's tasks in a queue; limits stay as they are. One that was paused before stays
--- so since then.
+-- so since then. No row comes back if the owner has $4 limits and pauses already.
 insert into milepost.limits as l (owner, scope, name, paused_at)
-values ($1, 'queue', $2, case when $3 then now() end)
+select $1, 'queue', $2, case when $3 then now() end
+where (select count(*) from milepost.limits where owner = $1 and (scope, name) <> ('queue', $2)) < $4
 on conflict (owner, scope, name) do update
 set paused_at = case when $3 then coalesce(l.paused_at, now()) end, updated_at = now()
 returning owner, scope, name, paused_at, concurrency, rate_count, rate_period_s

@@ -1,5 +1,6 @@
 """What api and workers do to a store and to its model, one step at a time; and what they keep, however old it gets."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
@@ -8,6 +9,7 @@ import hypothesis.strategies as st
 import orjson
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from milepost.domain.limits import EACH, Limit, Limits, Name, Scope
 from milepost.domain.presence import Sighting
 from milepost.domain.states import Actor
 from milepost.store import Claimed, Finish, GivenUp, Held, Moved, NewTask, Release, Retry, WorkerBeat
@@ -180,6 +182,7 @@ class Hands(RuleBasedStateMachine):
                 t.max_attempts,
                 t.parent_id,
                 PRIORITIES[t.priority],
+                t.key,
                 later=t.delay is not None,
                 expires=t.expires_in is not None,
             )
@@ -290,9 +293,27 @@ class Hands(RuleBasedStateMachine):
         assert all(claimed.priority <= min(left, default=2) for claimed in got)
         self.take(worker, got)
 
-    def takes(self, worker: UUID, limit: int, older_than_s: float) -> list[Claimed]:
+    @precondition(lambda self: self.some(lambda t: t.state is S.QUEUED and t.key is not None))
+    @rule(worker=workers, limit=st.integers(1, 3), most=st.integers(1, 2))
+    def takes_what_limits_have_room_for(self, worker: UUID, limit: int, most: int) -> None:
+        """So many tasks of each key at once, whoever runs them; those without a key are under none."""
+        limits = Limits([Limit(Name("default", Scope.KEY, EACH), concurrency=most)])
+        waits = self.some(lambda t: t.state is S.QUEUED and not t.late)
+        before = Counter(t.key for t in self.some(lambda t: t.state is S.RUNNING))
+        got = self.takes(worker, limit, 0.0, limits)
+        self.take(worker, got)
+        after = Counter(t.key for t in self.some(lambda t: t.state is S.RUNNING))
+        for key in after.keys() - {None}:
+            assert after[key] <= max(most, before[key])
+        if len(got) < limit:
+            left = {t.id for t in waits} - {claimed.id for claimed in got}
+            assert all(after[self.model.tasks[id_].key] >= most for id_ in left), "there was room"
+            assert all(self.model.tasks[id_].key is not None for id_ in left)
+
+    def takes(self, worker: UUID, limit: int, older_than_s: float, limits: Limits | None = None) -> list[Claimed]:
         """Have a worker that was never here take by turns until it has as many as it wants or there are no more."""
         turns = ByTurns(self.world.worker, worker, HOUR, ["default"], ["t.x"])
+        turns.limits = limits or Limits()
         got: list[Claimed] = []
         more = True
         while more and len(got) < limit:

@@ -37,6 +37,7 @@ class Task:
     expires: bool
     state: S
     priority: int = 1
+    key: str | None = None
     epoch: int = 0
     attempt: int = 0
     seq: int = 0
@@ -103,6 +104,7 @@ class Model:
         max_attempts: int,
         parent: UUID | None,
         priority: int,
+        kind: str | None,
         *,
         later: bool,
         expires: bool,
@@ -112,7 +114,7 @@ class Model:
             return id_
         if key is not None and key in self.keys:
             return self.keys[key]
-        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED, priority, parent=parent)
+        task = Task(id_, max_attempts, expires, S.SCHEDULED if later else S.QUEUED, priority, kind, parent=parent)
         self.tasks[id_] = task
         if key is not None:
             self.keys[key] = id_

@@ -1,0 +1,25 @@
+-- What Postgres knows of why a task ($2 of tenant $1) is where it is: its line, who could run it, who holds it.
+-- At most $4 tasks before it are counted.
+select t.id, t.tenant, t.state, t.type, t.queue, t.priority, coalesce(t.key, '') as key, t.attempt, t.max_attempts,
+    t.due_at, t.started_at, t.finished_at, t.lease_until, t.worker, t.error, t.cancel_requested_at,
+    extract(epoch from now() - t.queued_at)::float8 as queued_for, w.name as worker_name, w.host as worker_host,
+    served.workers, served.slots,
+    (
+        select count(*)
+        from (
+            select
+            from milepost.tasks as o
+            where t.state = 'queued' and o.state = 'queued' and o.queue = t.queue and o.tenant = t.tenant
+                and (o.priority, o.queued_at) < (t.priority, t.queued_at)
+            limit $4
+        ) as before
+    )::int as ahead
+from milepost.tasks as t
+left join milepost.workers as w on w.id = t.worker and t.state = 'running'
+cross join lateral (
+    select count(*)::int as workers, coalesce(sum(l.slots), 0)::int as slots
+    from milepost.workers as l
+    where t.queue = any(l.queues) and t.type = any(l.types) and not l.draining
+        and l.seen_at > now() - $3 * interval '1 second'
+) as served
+where t.tenant = $1 and t.id = $2
