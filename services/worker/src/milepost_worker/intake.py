@@ -251,18 +251,24 @@ class Intake:
         """Take what has been queued for long; runs until told to stop.
 
         While hints keep coming that is what was passed over for much longer than hints take: its own may be lost, or
-        sit in a partition that is not ours.
+        sit in a partition that is not ours. While turns are taken this takes turns as well: what is old alone would be
+        one tenant's, before another's first task.
         """
         await self._not_closed()
         while not self._closed:
-            await self._running.has_free()
+            if self._running.free <= 0:
+                self._behind = True
+                await self._running.has_free()
             idle = self._idle or not self._reader.connected
-            older_than = self._settings.steal_after * (1 if idle else BUSY_TIMES)
-            got, more = await self._take(older_than)
-            if got:
+            patience = self._settings.steal_after * (1 if idle else BUSY_TIMES)
+            turns = self._behind
+            got, more = await self._take(0.0 if turns else patience)
+            if turns:
+                self._behind = more
+            elif got:
                 log.info("took queued tasks from Postgres", tasks=got)
             if got == 0 or not more:
-                await self._pause(jittered(1, base=older_than / 2, cap=older_than), cut_short=not idle)
+                await self._pause(jittered(1, base=patience / 2, cap=patience), cut_short=not idle)
 
     async def keep_to_limits(self) -> None:
         """Learn every second what people have set to hold tasks back, until cancelled."""
