@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -20,6 +21,10 @@ API_KEY = "mp_test_3f1c9a"
 
 # What somebody has set for a stack of their own in this checkout is not for tests.
 Settings.model_config["env_file"] = None
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("milepost", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("milepost")
 
 # What a shell starts in the background ignores Ctrl-C, and so would processes that tests send it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

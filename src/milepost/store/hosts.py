@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
+import re
 from enum import Enum
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -118,6 +119,10 @@ _OURS_TO_MEND = (
 """A wrong password or database is no better in a moment, and the message of Postgres says best what it is."""
 
 
+_URL: Final = re.compile(r"([^:/?#]+://(?:[^/?#]*@)?)([^/?#@]*)(.*)", re.DOTALL)
+"""What stands before the hosts, the hosts, and the rest, as RFC 3986 (appendix B) takes a URL apart."""
+
+
 def _said(error: Exception) -> _Said:
     if isinstance(error, (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)):
         return _Said.NOT_NOW
@@ -135,11 +140,12 @@ def _refused(error: Exception) -> bool:
 
 def single_urls(url: str) -> list[str]:
     """Return a URL for each host of `url`, in order; itself if it names none or one."""
-    parts = urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
-    if "," not in hosts:
+    # Not urlsplit: newer ones refuse a list of hosts in which one is an IPv6 address, which libpq and asyncpg take.
+    found = _URL.fullmatch(url)
+    if found is None:
         return [url]
-    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
+    before, hosts, rest = found.groups()
+    return [f"{before}{host}{rest}" for host in hosts.split(",")]
 
 
 def _shown(url: str) -> str:

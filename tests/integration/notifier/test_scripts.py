@@ -57,7 +57,7 @@ _steps = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_steps, max_size=12))
 def test_the_scripts_do_what_the_model_says(settings: Settings, steps: list[Any]) -> None:
     asyncio.run(_compare(settings, steps))

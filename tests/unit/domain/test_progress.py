@@ -113,7 +113,7 @@ def test_the_rate_is_never_above_the_fastest_stretch(updates: list[tuple[float, 
         if now - counted_at >= 0.05:
             fastest = max(fastest, (done - counted) / (now - counted_at))
             counted_at, counted = now, done
-        assert rate is None or rate <= fastest * (1 + 1e-6)
+        assert rate is None or rate <= fastest * (1 + 1e-6) + 1e-300  # numbers that small have few digits
 
 
 @given(st.integers(1, 1_000), st.floats(0.1, 100), st.floats(10, 60))

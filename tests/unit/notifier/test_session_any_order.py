@@ -257,4 +257,4 @@ class Relay(RuleBasedStateMachine):
 
 
 TestRelay = Relay.TestCase
-TestRelay.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestRelay.settings = settings(max_examples=200, stateful_step_count=60)

@@ -385,4 +385,4 @@ class Trees(RuleBasedStateMachine):
 
 
 TestTrees = Trees.TestCase
-TestTrees.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestTrees.settings = settings(max_examples=80, stateful_step_count=40)

@@ -232,7 +232,6 @@ def test_ownership_holds_in_any_order(settings: Settings) -> None:
                 settings=profile(
                     max_examples=60 * TIMES,
                     stateful_step_count=50,
-                    deadline=None,
                     derandomize=TIMES == 1,
                     database=None,
                     print_blob=True,
