@@ -361,3 +361,26 @@ def stuck(_ctx: Context, payload: Where) -> None:
 def when(_ctx: Context) -> float:
     """Return when it was started, by the clock all processes share."""
     return time.monotonic()
+
+
+class Niceness(BaseModel):
+    """How far a process leaves the processor to others: by itself, a child of it, its session."""
+
+    own: int
+    child: int
+    session: int | None = None
+    """None: the kernel does not share the processor out by sessions."""
+
+
+@task("run.nice", isolation="process", max_attempts=1)
+def nice(ctx: Context) -> Niceness:
+    """Tell; where others come first with the session, wait for it."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    child = int(subprocess.run(["nice"], check=True, capture_output=True, text=True).stdout)
+    group = Path("/proc/self/autogroup")
+    if not group.exists():
+        return Niceness(own=own, child=child)
+    while (session := int(group.read_text().split()[-1])) == 0:
+        ctx.check()
+        time.sleep(0.01)
+    return Niceness(own=own, child=child, session=session)

@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     block_limit: float = Field(
         default=30.0, gt=0, description="A handler that blocks its worker's loop for longer loses its task."
     )
+    process_nice: int = Field(
+        default=10, ge=0, le=19, description="Handlers in processes leave the processor to services by so much (nice)."
+    )
     worker_http_port: int | None = Field(
         default=None, ge=0, le=65535, description="livez and readyz of a worker; none: it does not listen."
     )

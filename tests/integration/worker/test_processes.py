@@ -1,6 +1,7 @@
 """Handlers in processes: what they do to themselves, their worker and its other tasks."""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tests.processes import gone, noted
 from tests.system import System
 
 pytestmark = pytest.mark.stack
+AUTOGROUP = Path("/proc/self/autogroup").exists()
+"""Whether the kernel shares the processor out by sessions."""
 
 
 async def error_of(run: Run) -> TaskError:
@@ -173,3 +176,13 @@ async def test_many_processes_start_at_once(client: Client) -> None:
     runs = [await client.submit("run.when", {}) for _ in range(40)]
     results = await asyncio.gather(*(run.result(timeout=60) for run in runs))
     assert len(set(results)) == 40
+
+
+async def test_handlers_leave_the_processor_to_their_worker_with_all_they_start(client: Client, system: System) -> None:
+    found = await (await client.submit("run.nice", {})).result(timeout=30)
+    worker = system.workers[0].pid
+    assert worker is not None
+    nice = min(19, os.getpriority(os.PRIO_PROCESS, worker) + system.settings.process_nice)
+    assert (found["own"], found["child"]) == (nice, nice)
+    if AUTOGROUP:
+        assert found["session"] == system.settings.process_nice

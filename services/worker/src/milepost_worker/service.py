@@ -66,7 +66,7 @@ class Worker:
         self._announcer = Announcer(self._writer, topics, source, self._acknowledged, store.room)
         self._running = Running(settings.concurrency)
         apart = any(each.isolation == "process" for each in registry)
-        self._processes = Processes(modules, warm=apart, log_level=settings.log_level)
+        self._processes = Processes(modules, warm=apart, log_level=settings.log_level, nice=settings.process_nice)
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._pump = Pump()
         self._outlets = Outlets(self._announcer.event, self._pump.add)

@@ -39,19 +39,27 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch
     batch      the same in batches of 100
     progress   tasks with ten progress events each
     latency    100 tasks a second, evenly
+    crowded    500 submissions a second, evenly, with the worker idle and beside eight tasks that spin in processes
+               while one more dies of memory each second, by turns
+    reads      GET of one task, with the ETag of what one has (304) and without, by turns
 
-    All tasks are watched over one WebSocket to their ends, and their results read from Postgres.
+    The tasks of the first four are watched over one WebSocket to their ends, and their results read from Postgres.
 
     --audit compares every row, every record on every topic and every frame with each other, names what does not fit,
     and exits with status 1 then. It has Postgres keep a journal of all moves, which costs a little of the speed, and
     watches each task by itself unless told otherwise: a feed shows changes, not their chain.
     """
     from milepost.cli.bench.audited import Audited
+    from milepost.cli.bench.crowded import Crowd
+    from milepost.cli.bench.crowded import run as run_crowded
+    from milepost.cli.bench.reads import Reads
+    from milepost.cli.bench.reads import run as run_reads
     from milepost.cli.bench.scenarios import SCENARIOS, Target, run
 
-    unknown = sorted(set(names) - set(SCENARIOS))
+    every = [*SCENARIOS, "crowded", "reads"]
+    unknown = sorted(set(names) - set(every))
     if unknown:
-        raise click.UsageError(f"There is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}.")
+        raise click.UsageError(f"There is no scenario {unknown[0]}; there are {', '.join(every)}.")
 
     async def body(stand: Any, narrator: Any) -> Exit:
         plan = stand.plan
@@ -61,15 +69,21 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch
         record = None if audited is None else audited.record
         narrator.say("warming up")
         await run(target, replace(SCENARIOS["single"], tasks=200), record=record)
-        for name in names or SCENARIOS:
-            scenario = SCENARIOS[name]
-            feed = scenario.feed and not audit if watch is None else watch == "feed"
-            tasks = max(100, int(scenario.tasks * scale))
-            figures = await run(target, replace(scenario, tasks=tasks, feed=feed), record=record)
+        for name in names or every:
+            figures: Any
+            if name == "crowded":
+                figures = await run_crowded(target, Crowd().scaled(scale), record=record)
+            elif name == "reads":
+                figures = await run_reads(target, Reads().scaled(scale), record=record)
+            else:
+                scenario = SCENARIOS[name]
+                feed = scenario.feed and not audit if watch is None else watch == "feed"
+                tasks = max(100, int(scenario.tasks * scale))
+                figures = await run(target, replace(scenario, tasks=tasks, feed=feed), record=record)
             if as_json:
                 click.echo(orjson.dumps(asdict(figures)))
             else:
-                _show(figures)
+                click.echo("\n" + figures.text())
         if audited is None:
             return Exit.DONE
         verdict = await audited.verdict()
@@ -80,17 +94,3 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch
         os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(home)})
         options = {"workers": workers, "notifiers": 1, "port_base": free_base(), "tasks": None}
         return run_stand(options, body)
-
-
-def _show(figures: Any) -> None:
-    def latency(values: tuple[float, float, float]) -> str:
-        return " / ".join(f"{value:,.1f}" for value in values)
-
-    click.echo(
-        f"\n{figures.scenario}: {figures.tasks:,} tasks in {figures.seconds:.2f} s = {figures.per_second:,.0f} tasks/s"
-        f" (watched by {figures.watch}, {figures.frames:,} frames)\n"
-        f"  submit to start, ms           p50 / p95 / p99   {latency(figures.submit_to_start_ms)}\n"
-        f"  submit to terminal frame, ms  p50 / p95 / p99   {latency(figures.submit_to_end_ms)}\n"
-        "  CPU s per 1,000 tasks         "
-        + "  ".join(f"{name} {value:.2f}" for name, value in figures.cpu_per_1000.items())
-    )

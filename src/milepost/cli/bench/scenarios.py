@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import orjson
 from milepost.audit.facts import Record
 from milepost.audit.frames import Frames
 from milepost.cli.bench import cpu
+from milepost.cli.bench.figures import Percentiles, percentiles, slashed
 from milepost.cli.bench.http import Connection
 from milepost.cli.bench.watcher import Watcher
 from milepost.errors import MilepostError
@@ -69,15 +69,21 @@ class Figures:
     seconds: float
     per_second: float
     frames: int
-    submit_to_start_ms: tuple[float, float, float]
-    submit_to_end_ms: tuple[float, float, float]
+    submit_to_start_ms: Percentiles
+    submit_to_end_ms: Percentiles
     succeeded: int
     cpu_per_1000: dict[str, float]
 
-
-def _percentiles(values: list[float]) -> tuple[float, float, float]:
-    cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
-    return tuple(round(cuts[n] * 1000, 1) for n in (49, 94, 98))  # type: ignore[return-value]
+    def text(self) -> str:
+        """Return them for people."""
+        return (
+            f"{self.scenario}: {self.tasks:,} tasks in {self.seconds:.2f} s = {self.per_second:,.0f} tasks/s"
+            f" (watched by {self.watch}, {self.frames:,} frames)\n"
+            f"  submit to start, ms           p50 / p95 / p99   {slashed(self.submit_to_start_ms)}\n"
+            f"  submit to terminal frame, ms  p50 / p95 / p99   {slashed(self.submit_to_end_ms)}\n"
+            "  CPU s per 1,000 tasks         "
+            + "  ".join(f"{name} {value:.2f}" for name, value in self.cpu_per_1000.items())
+        )
 
 
 async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0, record: Record | None = None) -> Figures:
@@ -131,8 +137,8 @@ async def run(target: Target, scenario: Scenario, *, timeout: float = 300.0, rec
         seconds=round(ended - began, 2),
         per_second=round(len(submitted) / (ended - began), 1),
         frames=watcher.frames,
-        submit_to_start_ms=_percentiles(starts),
-        submit_to_end_ms=_percentiles([watcher.ended[task] - at for task, at in submitted.items()]),
+        submit_to_start_ms=percentiles(starts),
+        submit_to_end_ms=percentiles([watcher.ended[task] - at for task, at in submitted.items()]),
         succeeded=succeeded,
         cpu_per_1000=used | {"bench": round((own_after - own_before) * per_1000, 3)},
     )

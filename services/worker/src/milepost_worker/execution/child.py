@@ -26,7 +26,7 @@ from milepost.tasks.output import HandlerOutput
 from milepost.tasks.registry import registry
 from milepost_worker.execution.bridges import bridge
 from milepost_worker.execution.inline import encode_result
-from milepost_worker.execution.kernel import data_bytes, offer_to_the_oom_killer
+from milepost_worker.execution.kernel import data_bytes, give_way, group_gives_way, offer_to_the_oom_killer
 from milepost_worker.execution.postmortem import LESS, MORE
 from milepost_worker.execution.wire import BOUNDS, HEAD, Kind, frame, json_frame
 from milepost_worker.outcome import (
@@ -151,6 +151,7 @@ def serve(connection: socket.socket, faults: int) -> None:
         return
     job = orjson.loads(received[1])
     _prepare(faults)
+    nice = 0 if give_way(job["nice"]) else job["nice"]
     definition = registry.get(job["type"])
     if definition is None:
         worker.send(_as_frame(ended("UnknownType", f"The fork server knows no task {job['type']!r}.")))
@@ -175,7 +176,7 @@ def serve(connection: socket.socket, faults: int) -> None:
     os.register_at_fork(after_in_child=partial(_apart, context, log))
     stop: list[Callable[[], object]] = []
     # Before the limit: a thread's stack counts against it.
-    threading.Thread(target=_listen, args=(worker, context, log, stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(worker, context, log, stop, nice), daemon=True).start()
     outcome = _limit(definition) or _run(definition, context, job["payload"], stop)
     context.flush(final=True)
     worker.send_output(final=True)
@@ -278,7 +279,7 @@ async def _coroutine(definition: TaskDefinition, arguments: tuple[Any, ...], sto
     return await task
 
 
-def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Callable[[], object]]) -> None:
+def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Callable[[], object]], nice: int) -> None:
     while True:
         # With the memory at its limit anything may fail here; the next round may have more.
         with suppress(MemoryError):
@@ -287,6 +288,8 @@ def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Calla
                     context.flush()
                     worker.send_output()
                     worker.left_out(log)
+                    if nice and group_gives_way(nice):
+                        nice = 0
                     continue
                 received = worker.receive()
             except OSError:

@@ -42,6 +42,33 @@ def offer_to_the_oom_killer() -> None:
         (_PROC / "self" / "oom_score_adj").write_text("800", encoding="ascii")
 
 
+def give_way(by: int) -> bool:
+    """Have this process, and those it starts, leave the processor to others by so much (nice) more than now.
+
+    False: the kernel wants to be asked again, by `group_gives_way`.
+    """
+    if by:
+        with suppress(OSError):
+            os.nice(by)
+    return group_gives_way(by)
+
+
+def group_gives_way(by: int) -> bool:
+    """Have the session of this process do so, where the kernel shares the processor out by sessions (sched_autogroup).
+
+    There nice tells apart only processes of one session, and a handler's is its own. False: without privileges that may
+    be asked for ten times a second by all together, and others came first.
+    """
+    if by:
+        try:
+            (_PROC / "self" / "autogroup").write_text(str(by), encoding="ascii")
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
 def oom_kills() -> int | None:
     """Return how many processes of this container the kernel has ended for want of memory; None: it does not say."""
     try:

@@ -39,12 +39,12 @@ class NoForkServerError(MilepostError):
 class Processes:
     """Starts attempts in processes of their own. As a context manager it keeps a fork server while the block runs."""
 
-    def __init__(self, modules: Sequence[str], *, warm: bool = True, log_level: str = "info") -> None:
+    def __init__(self, modules: Sequence[str], *, warm: bool = True, log_level: str = "info", nice: int = 0) -> None:
         """Serve the tasks of `modules`; without `warm` the fork server is started when it is first needed.
 
-        What handlers log below `log_level` does not leave their processes.
+        What handlers log below `log_level` does not leave their processes, which are `nice`r than this one.
         """
-        self._log_level = log_level
+        self._for_all = {"log_level": log_level, "nice": nice}
         self._modules = list(modules)
         self._warm = warm
         self._runs = itertools.count(1)
@@ -119,7 +119,7 @@ class Processes:
         self._jobs[run] = process
         process.finished.add_done_callback(lambda _: self._over(run, place))
         try:
-            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job | {"log_level": self._log_level})
+            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job | self._for_all)
         except BaseException:
             self.request(Request.KILL, run, place)
             raise
