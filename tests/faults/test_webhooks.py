@@ -15,7 +15,9 @@ import asyncpg
 import pytest
 from standardwebhooks import Webhook
 
-from milepost.client import Run
+from milepost.audit import Record, audit
+from milepost.audit.read_store import install_journal
+from milepost.client import Client, Run
 from milepost.embedded.ports import allocate
 from milepost.embedded.processes import ManagedProcess
 from milepost.webhooks.secret import new_secret
@@ -78,8 +80,14 @@ def test_the_program_is_the_one_of_the_documentation() -> None:
 async def test_every_end_reaches_its_receiver_although_workers_are_killed(fresh: MakeSettings, tmp_path: Path) -> None:
     port = allocate(["receiver"], {}, tmp_path / "ports.json")["receiver"]
     async with running(await fresh(), workers=2, notifiers=0, env=WEBHOOKS) as system:
+        await install_journal(system.settings.database_url.get_secret_value())
         async with system.client() as client:
             made = await client.webhooks.create(f"http://127.0.0.1:{port}/")
+            # Nobody may be told anything by these: one waits for failures, one is another tenant's.
+            await client.webhooks.create("https://example.com/", states=["failed"])
+            key = await client.keys.create("other", tenant="other", scopes=["admin"])
+            async with Client(system.url, key.key) as other:
+                await other.webhooks.create("https://example.com/")
         # Nobody is there to receive yet: the first deliveries fail, and are pending when their workers die.
         ids = await _submitted(system, 100)
         async with program(made.secret, tmp_path, port) as books:
@@ -108,6 +116,11 @@ async def test_every_end_reaches_its_receiver_although_workers_are_killed(fresh:
 
                 await eventually(again, "the replayed ones")
             assert len(_kept(books)) == len(ids)
+        record = Record()
+        record.answered_all(ids)
+        verdict, _ = await audit(system.settings, record)
+        assert verdict.good, verdict.text()
+        assert verdict.counts["deliveries"] == len(ids)
         for log in (system.settings.home / "log").iterdir():
             assert made.secret not in log.read_text(), log
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from milepost.audit.diary import read_diary
 from milepost.audit.facts import Facts, Place, Record
 from milepost.audit.finding import Finding, Verdict
+from milepost.audit.in_deliveries import check_deliveries
 from milepost.audit.in_diary import check_diary
 from milepost.audit.in_frames import check_frames
 from milepost.audit.in_log import check_log
@@ -27,6 +28,7 @@ def check(facts: Facts, record: Record) -> Verdict:
         *check_log(facts),
         *check_frames(facts, record),
         *check_diary(facts),
+        *check_deliveries(facts),
     ]
     counts = Counter(
         {
@@ -35,6 +37,7 @@ def check(facts: Facts, record: Record) -> Verdict:
             "moves": sum(map(len, (facts.moves or {}).values())),
             "events": sum(map(len, facts.events.values())),
             "completions": sum(map(len, facts.completions.values())),
+            "deliveries": len(facts.deliveries),
             "hints": sum(map(len, facts.hints.values())),
             "watches": len(record.watches),
             "frames": sum(len(watch.frames) for watch in record.watches),

@@ -66,7 +66,37 @@ class Move(NamedTuple):
     worker: UUID | None = None
     """Who ran it last, or runs it now."""
     at: float = 0.0
-    """Seconds of the day of the database's clock."""
+    """Unix seconds of the database's clock."""
+
+
+class WebhookRow(NamedTuple):
+    """A row of milepost.webhooks. Filters: None is any."""
+
+    tenant: str
+    types: frozenset[str] | None
+    states: frozenset[str] | None
+    labels: Mapping[str, str] | None
+    since: float
+    """When it was made, or last began anew, in Unix seconds."""
+    until: float | None
+    """Since when it is told nothing: it was disabled or deleted; None: it is told."""
+
+
+class DeliveryRow(NamedTuple):
+    """A row of milepost.deliveries that tells of an end."""
+
+    webhook: UUID
+    tenant: str
+    task: UUID
+    epoch: int
+
+
+class Told(NamedTuple):
+    """What the filters of webhooks look at in a task, and when it ended, in Unix seconds; None: it is open."""
+
+    type: str
+    labels: Mapping[str, str]
+    finished_at: float | None
 
 
 class EventRecord(NamedTuple):
@@ -193,6 +223,10 @@ class Facts:
     """In order, for each task; None if the database keeps no journal."""
     outbox: list[tuple[UUID, int]] = field(default_factory=list)
     """(task, epoch) of completions that are still to be published."""
+    webhooks: dict[UUID, WebhookRow] = field(default_factory=dict)
+    deliveries: list[DeliveryRow] = field(default_factory=list)
+    told: dict[UUID, Told] = field(default_factory=dict)
+    """Each task; nothing if there are no webhooks."""
     events: dict[UUID, list[EventRecord]] = field(default_factory=dict)
     """In the order of the log."""
     completions: dict[UUID, list[CompletionRecord]] = field(default_factory=dict)

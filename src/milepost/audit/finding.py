@@ -17,6 +17,7 @@ INVARIANTS = {
     9: "after healing the backlog drains within its bound",
     10: "a terminal task has exactly one completion id",
     11: "no task is executed by two live owners at once",
+    12: "each end that a webhook is for has exactly one delivery",
 }
 
 

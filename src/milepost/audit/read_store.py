@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from milepost.audit.facts import Facts, Move, PastAttempt, TaskRow, digest
+from milepost.audit.facts import DeliveryRow, Facts, Move, PastAttempt, TaskRow, Told, WebhookRow, digest
 from milepost.errors import Unavailable
 from milepost.store.connection import transient
 from milepost_schemas.task import RESULT_INLINE_BYTES
@@ -74,12 +74,22 @@ async def read_store(database_url: str, facts: Facts) -> None:
                 facts.history.setdefault(_uuid(row[0]), []).append(PastAttempt(*row[1:]))
             rows = await connection.fetch("select task_id, epoch from milepost.outbox")
             facts.outbox = [(_uuid(row[0]), row[1]) for row in rows]
+            await _read_webhooks(connection, facts)
             if await connection.fetchval("select to_regclass('milepost_audit.moves') is not null"):
                 facts.moves = {}
                 async for row in connection.cursor(_MOVES, prefetch=5000):
                     facts.moves.setdefault(_uuid(row[0]), []).append(_move(row))
     finally:
         await connection.close()
+
+
+async def _read_webhooks(connection: Any, facts: Facts) -> None:
+    facts.webhooks = {_uuid(row["id"]): _webhook(row) for row in await connection.fetch(_WEBHOOKS)}
+    async for row in connection.cursor(_DELIVERIES, prefetch=5000):
+        facts.deliveries.append(DeliveryRow(_uuid(row[0]), row[1], _uuid(row[2]), row[3]))
+    if facts.webhooks or facts.deliveries:
+        async for row in connection.cursor(_TOLD, prefetch=5000):
+            facts.told[_uuid(row[0])] = Told(row[1], orjson.loads(row[2]), row[3])
 
 
 _TASKS = (
@@ -92,6 +102,14 @@ _MOVES = (
     "select task_id, source, target, epoch_before, epoch, attempt_before, attempt, max_attempts, application,"
     " worker, extract(epoch from at)::float8 from milepost_audit.moves order by n"
 )
+
+_WEBHOOKS = (
+    "select id, tenant, types, states, labels::text,"
+    " extract(epoch from greatest(created_at, recovered_at))::float8 as since,"
+    " extract(epoch from least(disabled_at, deleted_at))::float8 as until from milepost.webhooks"
+)
+_DELIVERIES = "select webhook_id, tenant, task_id, epoch from milepost.deliveries where task_id is not null"
+_TOLD = "select id, type, labels::text, extract(epoch from finished_at)::float8 from milepost.tasks"
 
 
 def _task(row: Any) -> TaskRow:
@@ -108,6 +126,18 @@ def _task(row: Any) -> TaskRow:
         result=None if value is None else digest(value),
         key=row["idempotency_key"],
         inline=text is None or len(text.encode()) < RESULT_INLINE_BYTES,
+    )
+
+
+def _webhook(row: Any) -> WebhookRow:
+    types, states, labels = row["types"], row["states"], row["labels"]
+    return WebhookRow(
+        tenant=row["tenant"],
+        types=None if types is None else frozenset(types),
+        states=None if states is None else frozenset(states),
+        labels=None if labels is None else orjson.loads(labels),
+        since=row["since"],
+        until=row["until"],
     )
 
 

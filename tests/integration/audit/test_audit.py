@@ -35,11 +35,15 @@ async def _producer(settings: Settings) -> AsyncIterator[Any]:
 async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fresh: MakeSettings) -> None:
     settings = await fresh()
     record = Record()
-    async with running(settings) as system, system.client() as client:
+    # Nothing is sent: what is looked at is whether it was noted.
+    env = {"MILEPOST_WEBHOOKS": "false"}
+    async with running(settings, env=env) as system, system.client() as client:
         url = settings.database_url.get_secret_value()
         await install_journal(url)
+        await client.webhooks.create("https://example.com/", labels={"told": "yes"})
         tasks: list[dict[str, Any]] = [
-            {"type": "demo.echo", "payload": {"n": n}, "idempotency_key": f"k{n}"} for n in range(20)
+            {"type": "demo.echo", "payload": {"n": n}, "idempotency_key": f"k{n}", "labels": {"told": "yes"}}
+            for n in range(20)
         ]
         tasks += [{"type": "demo.count", "payload": {"to": 3, "delay": 0.05}, "idempotency_key": "count"}]
         tasks += [{"type": "test.retry_after", "idempotency_key": "again"}, {"type": "test.permanent"}]
@@ -53,6 +57,7 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
         assert verdict.counts["events"] >= 2 * len(tasks)
         assert verdict.counts["hints"] >= len(tasks)
         assert verdict.counts["moves"] >= 3 * len(tasks)
+        assert verdict.counts["deliveries"] == 20
 
         # What a client is told and Postgres does not have.
         lost = uuid.uuid4()
@@ -67,6 +72,12 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
         victim = next(iter(facts.tasks))
         database = await asyncpg.connect(url)
         await database.execute("update milepost.tasks set state = 'scheduled' where id = $1", victim)
+        # An end is forgotten, of a webhook that was there long before; another is told to somebody else's.
+        await database.execute("update milepost.webhooks set created_at = created_at - interval '1 hour'")
+        first, *_, last = await database.fetch("select id, task_id from milepost.deliveries order by id")
+        forgotten, crossed = first["task_id"], last["task_id"]
+        await database.execute("delete from milepost.deliveries where id = $1", first["id"])
+        await database.execute("update milepost.deliveries set tenant = 'b' where id = $1", last["id"])
         await database.close()
         verdict, _ = await audit(settings, record, within_s=0.1, ignoring=[known])
     text = verdict.text()
@@ -75,4 +86,6 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
     assert f"Task {lost}: client never saw its end" in text
     assert text.count("cannot be read") == 1
     assert f"[3] Task {victim}: " in text
+    assert f"[12] Task {forgotten}: the end of epoch 1 has no delivery to webhook" in text
+    assert f"[7] Task {crossed}: " in text
     assert "[9] the backlog was not worked off within 0.1 s." in text

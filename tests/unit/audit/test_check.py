@@ -2,15 +2,19 @@
 # ruff: noqa: ARG005 - each fault says by its name what it changes
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
 from milepost.audit import Facts, Record, check
-from milepost.audit.facts import Hint, PastAttempt, Place, Unreadable, digest
+from milepost.audit.facts import DeliveryRow, Hint, PastAttempt, Place, Told, Unreadable, WebhookRow, digest
 from milepost_schemas import Position
 from tests.unit.audit.world import (
     API,
+    ENDED_AT,
     FIRST,
+    FOREIGN_HOOK,
+    HOOK,
     OTHER,
     SECOND,
     TASK,
@@ -25,6 +29,7 @@ from tests.unit.audit.world import (
     snap,
     sound,
     sub,
+    webhook,
 )
 
 Fault = Callable[[Facts, Record], object]
@@ -262,7 +267,61 @@ FAULTS: list[tuple[str, int, str, Fault]] = [
         "was begun 2 times in epoch 3",
         lambda f, r: f.diary[TASK].append(mark(3, 12.3, "begin")),
     ),
+    ("an end that is not told", 12, "has no delivery to webhook", lambda f, r: f.deliveries.clear()),
+    ("an end that only its row shows and that is not told", 12, "has no delivery", lambda f, r: _untold(f)),
+    ("an end told twice over HTTP", 12, "has 2 deliveries", lambda f, r: f.deliveries.append(f.deliveries[0])),
+    ("a delivery of no end", 12, "and there was none", lambda f, r: f.deliveries.append(_delivery(epoch=2))),
+    (
+        "a delivery of the future",
+        12,
+        "there was none",
+        lambda f, r: _told_too_much(f),
+    ),
+    ("a delivery to nobody", 12, "which is not there", lambda f, r: f.deliveries.append(_delivery(hook=OTHER))),
+    ("an end no filter is for, by its type", 12, "leave it out", lambda f, r: _hook(f, types=frozenset({"demo.echo"}))),
+    ("one by its state", 12, "leave it out", lambda f, r: _hook(f, states=frozenset({"failed"}))),
+    ("one by its labels", 12, "leave it out", lambda f, r: _hook(f, labels={"team": "blue"})),
+    (
+        "a delivery of another tenant",
+        7,
+        "for b, and it belongs to default",
+        lambda f, r: f.deliveries.append(_delivery(tenant="b")),
+    ),
+    (
+        "a webhook of another tenant that is told",
+        7,
+        "of b for b, and it belongs to default",
+        lambda f, r: f.deliveries.append(_delivery(hook=FOREIGN_HOOK, tenant="b")),
+    ),
+    (
+        "a delivery of no task",
+        12,
+        "Postgres does not have the task",
+        lambda f, r: f.deliveries.append(_delivery(task=OTHER)),
+    ),
 ]
+
+
+def _delivery(epoch: int = 3, *, hook: UUID = HOOK, tenant: str = "default", task: UUID = TASK) -> DeliveryRow:
+    return DeliveryRow(hook, tenant, task, epoch)
+
+
+def _hook(facts: Facts, **more: object) -> None:
+    facts.webhooks[HOOK] = webhook(**more)
+
+
+def _no_journal(facts: Facts) -> None:
+    facts.moves = None
+
+
+def _untold(facts: Facts) -> None:
+    _no_journal(facts)
+    facts.deliveries.clear()
+
+
+def _told_too_much(facts: Facts) -> None:
+    _no_journal(facts)
+    facts.deliveries.append(_delivery(4))
 
 
 def _begin_late(facts: Facts) -> None:
@@ -316,6 +375,42 @@ def test_each_kind_of_fault_is_found(invariant: int, says: str, fault: Fault) ->
     verdict = check(facts, record)
     assert [f for f in verdict.findings if f.invariant == invariant and says in f.what], verdict.text()
     assert str(verdict.findings[0]) in verdict.text()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        webhook(since=ENDED_AT - 1),
+        webhook(since=ENDED_AT + 60),
+        webhook(until=ENDED_AT + 1),
+        webhook(until=ENDED_AT - 60),
+    ],
+    ids=["made just before", "made after it", "disabled just after", "disabled before it"],
+)
+def test_a_webhook_that_began_or_ceased_near_an_end_may_be_told_of_it_or_not(row: WebhookRow) -> None:
+    facts, record = sound()
+    facts.webhooks[HOOK] = row
+    assert check(facts, record).good
+    facts.deliveries.clear()
+    assert check(facts, record).good
+
+
+def test_filters_leave_out_what_they_are_not_for() -> None:
+    for more in ({"types": frozenset({"x"})}, {"states": frozenset({"failed"})}, {"labels": {"size": "l"}}):
+        facts, record = sound()
+        facts.webhooks[HOOK] = webhook(**more)
+        facts.deliveries.clear()
+        assert check(facts, record).good
+
+
+def test_without_a_journal_ends_before_the_last_are_not_judged() -> None:
+    facts, record = sound()
+    facts.moves = None
+    facts.deliveries.append(_delivery(1))
+    assert check(facts, record).good
+    facts.told[TASK] = Told("demo.count", {"team": "red"}, None)
+    facts.deliveries.pop(0)
+    assert check(facts, record).good
 
 
 def test_what_is_allowed_to_happen_is_no_fault() -> None:

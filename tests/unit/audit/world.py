@@ -6,6 +6,7 @@ from uuid import UUID
 
 from milepost.audit.facts import (
     CompletionRecord,
+    DeliveryRow,
     EventRecord,
     Facts,
     Frame,
@@ -16,12 +17,16 @@ from milepost.audit.facts import (
     Place,
     Record,
     TaskRow,
+    Told,
+    WebhookRow,
     digest,
 )
 from milepost_schemas import Position
 
 TASK = UUID(int=1)
 OTHER = UUID(int=2)
+HOOK, FOREIGN_HOOK = UUID(int=11), UUID(int=12)
+ENDED_AT = 1_000.0
 RESULT = digest({"n": 1})
 FIRST_PID, SECOND_PID = 101, 102
 API, FIRST, SECOND = "/milepost/api/a", "/milepost/worker/w1", "/milepost/worker/w2"
@@ -37,7 +42,20 @@ def event(offset: int, epoch: int, seq: int, kind: str, source: str, **more: Any
 
 def move(source: str | None, target: str, epoch: tuple[int, int], attempt: tuple[int, int], by: str = "worker") -> Move:
     """Make a move in the journal, epochs and attempts as (before, after)."""
-    return Move(source, target, *epoch, *attempt, 3, f"milepost-{by}")
+    return Move(source, target, *epoch, *attempt, 3, f"milepost-{by}", at=ENDED_AT)
+
+
+def webhook(**more: Any) -> WebhookRow:
+    """Make a webhook that is for the task's end."""
+    values: dict[str, Any] = {
+        "tenant": "default",
+        "types": frozenset({"demo.count"}),
+        "states": frozenset({"succeeded"}),
+        "labels": {"team": "red"},
+        "since": ENDED_AT - 60,
+        "until": None,
+    }
+    return WebhookRow(**(values | more))
 
 
 def completion(epoch: int = 3, **more: Any) -> CompletionRecord:
@@ -100,6 +118,9 @@ def sound() -> tuple[Facts, Record]:
     """Return a world in which a task lost its first worker and succeeded on its second, watched by one client."""
     facts = Facts(drained_s=1.0, bound_s=10.0)
     facts.tasks[TASK] = row()
+    facts.webhooks = {HOOK: webhook(), FOREIGN_HOOK: webhook(tenant="b", types=None, states=None, labels=None)}
+    facts.deliveries = [DeliveryRow(HOOK, "default", TASK, 3)]
+    facts.told[TASK] = Told("demo.count", {"team": "red", "size": "s"}, ENDED_AT)
     facts.history[TASK] = [PastAttempt(1, 1, "lease_lost")]
     facts.moves = {
         TASK: [
