@@ -204,12 +204,14 @@ async def test_webhooks_are_made_tried_and_looked_after(system: System) -> None:
         await receiver.got(2)
         receiver.answer = saying(503)
         assert (await milepost(system, "webhooks", "ping", id_))[0] == 1
-        receiver.answer = saying(204)
+        status, out, _ = await milepost(system, "doctor")
+        assert (status, f"1 of 1 fail or were disabled: {id_} of default" in out) == (0, True), out
         status, out, _ = await milepost(system, "webhooks", "deliveries", id_, "--json")
         log = [json.loads(line) for line in out.splitlines()]
         assert [one["outcome"] for one in log] == [None, "succeeded", None]
         assert log[0]["error"] == "The receiver answered 503."
         assert "503" in (await milepost(system, "webhooks", "delivery", id_, log[0]["id"]))[1]
+        receiver.answer = saying(204)
         status, out, _ = await milepost(system, "webhooks", "replay", id_, log[1]["id"])
         assert (status, out) == (0, "1 are made once more.\n")
         assert (await milepost(system, "webhooks", "replay", id_))[0] == 2

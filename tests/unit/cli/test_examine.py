@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from milepost.cli.examine import judge
-from milepost.cli.examine.judge import Book, Group, WorkerRow
+from milepost.cli.examine.judge import Book, Group, WebhookRow, WorkerRow
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 PLACE, OTHER = ("events", 0), ("events", 1)
@@ -84,3 +84,18 @@ def test_a_live_worker_without_presence_is_named_unless_it_just_started_or_prese
     assert (found.ok, found.detail) == (False, "1 without presence lock: host-1")
     assert found.advice is not None
     assert "MILEPOST_PRESENCE=false" in found.advice
+
+
+def test_webhooks_that_fail_are_named_with_what_to_do_and_are_no_fault_of_ours() -> None:
+    assert judge.webhooks(0, []) == []
+    [fine] = judge.webhooks(2, [])
+    assert (fine.ok, fine.detail) == (True, "2, none fails")
+    failing = WebhookRow(UUID(int=1), "red", 90.0, 3, disabled=False)
+    [found] = judge.webhooks(5, [failing])
+    assert found.ok
+    assert f"1 of 5 fail or were disabled: {UUID(int=1)} of red (3 failures in 90 s)." in found.detail
+    assert "milepost webhooks deliveries ID" in found.detail
+    assert "--enable" not in found.detail
+    [found] = judge.webhooks(5, [failing, failing._replace(id=UUID(int=2), disabled=True)])
+    assert f"{UUID(int=2)} of red (disabled, 3 failures in 90 s)" in found.detail
+    assert "milepost webhooks set ID --enable" in found.detail

@@ -47,6 +47,17 @@ class WorkerRow(NamedTuple):
     """Whether it says that it holds its presence lock."""
 
 
+class WebhookRow(NamedTuple):
+    """A webhook whose last attempt failed."""
+
+    id: UUID
+    tenant: str
+    failing_s: float
+    """Seconds since every attempt has failed."""
+    failures: int
+    disabled: bool
+
+
 class Group(NamedTuple):
     """A consumer group at two moments."""
 
@@ -153,6 +164,31 @@ def presence(workers: Sequence[WorkerRow], live_s: float, *, wanted: bool) -> Fi
         )
     fine = f"all {len(workers)} were seen within {live_s:.0f} s" + (", none without its lock" if wanted else "")
     return Finding("presence", not wrong, "; ".join(wrong) or fine, " ".join(advice) or None)
+
+
+def webhooks(count: int, failing: Sequence[WebhookRow]) -> list[Finding]:
+    """Judge webhooks, `count` in all; nothing if there are none.
+
+    A receiver is not of this installation: what it refuses is told, and is no fault here.
+    """
+    if not count:
+        return []
+    if not failing:
+        return [Finding("webhooks", ok=True, detail=f"{count:,}, none fails")]
+    shown = _some(
+        f"{row.id} of {row.tenant} ("
+        + ("disabled, " if row.disabled else "")
+        + f"{row.failures:,} failures in {row.failing_s:.0f} s)"
+        for row in failing
+    )
+    disabled = sum(row.disabled for row in failing)
+    detail = (
+        f"{len(failing):,} of {count:,} fail or were disabled: {shown}. `milepost webhooks deliveries ID` with a key "
+        "of that tenant says why"
+    )
+    if disabled:
+        detail += "; once it is mended, `milepost webhooks set ID --enable`"
+    return [Finding("webhooks", ok=True, detail=detail)]
 
 
 def _some(names: Iterable[str]) -> str:

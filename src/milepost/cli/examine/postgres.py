@@ -28,6 +28,14 @@ select id, name, started_at, extract(epoch from now() - seen_at)::float8 as seen
 from milepost.workers where seen_at > now() - interval '1 day' order by started_at
 """
 
+_WEBHOOKS = "select count(*) from milepost.webhooks where deleted_at is null"
+# One that a request disabled is as its tenant wants it, and is none of these unless it failed before.
+_FAILING = """
+select id, tenant, extract(epoch from now() - failing_since)::float8 as failing_s, failures,
+       disabled_at is not null as disabled
+from milepost.webhooks where deleted_at is null and failing_since is not null order by failing_since, id
+"""
+
 
 async def examine_postgres(settings: Settings) -> list[Finding]:
     """Look at the server that takes writes. Raises Unavailable when there is none."""
@@ -51,9 +59,15 @@ async def examine_postgres(settings: Settings) -> list[Finding]:
             judge.clocks(await _clock_offset(connection), workers),
             *judge.book(judge.Book(*(await connection.fetch(_BOOK, judge.SWEEP_S))[0].values())),
             judge.presence(workers, LIVE_S, wanted=settings.presence),
+            *await _webhooks(connection),
         ]
     finally:
         await connection.close(timeout=1)
+
+
+async def _webhooks(connection: Any) -> list[Finding]:
+    failing = [judge.WebhookRow(*row.values()) for row in await connection.fetch(_FAILING)]
+    return judge.webhooks(await connection.fetchval(_WEBHOOKS), failing)
 
 
 async def busy_workers(settings: Settings) -> bool:
