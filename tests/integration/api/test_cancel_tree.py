@@ -158,10 +158,23 @@ async def test_a_retried_parent_is_looked_after_no_more(api: Api, forest: Forest
 
 async def test_children_are_looked_up_in_their_index(pool: Pool) -> None:
     some = f"array['{WORKER}']::uuid[]"
+    # Of a table that fits on a page Postgres may as well read all of it.
+    many = """
+        insert into milepost.tasks (id, tenant, type, queue, priority, state, max_attempts, payload, root_id, parent_id)
+        select gen_random_uuid(), 't', 'many', 'many', 0, 'succeeded', 1, '{}', root, root
+        from (select gen_random_uuid() as root from generate_series(1, 200)) as r, generate_series(1, 10)
+    """
     async with pool.acquire() as connection:
-        await connection.execute(f"prepare plan_of_children as {sql('cancel_children')}")
-        rows = await connection.fetch(f"explain execute plan_of_children('t', {some}, {some}, 10)")
-        await connection.execute("deallocate plan_of_children")
+        undone = connection.transaction()
+        await undone.start()
+        try:
+            await connection.execute(many)
+            await connection.execute("analyze milepost.tasks")
+            await connection.execute(f"prepare plan_of_children as {sql('cancel_children')}")
+            rows = await connection.fetch(f"explain execute plan_of_children('t', {some}, {some}, 10)")
+            await connection.execute("deallocate plan_of_children")
+        finally:
+            await undone.rollback()
     plan = "\n".join(row[0] for row in rows)
     assert "tasks_by_parent_in_order" in plan, plan
     assert "Seq Scan on tasks" not in plan, plan
