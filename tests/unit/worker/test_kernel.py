@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 _ASK = """
-import ctypes, os, time
+import codecs, ctypes, os, time
 from milepost_worker.execution.kernel import group_gives_way
+codecs.lookup("ascii")  # later nobody may look into a Python that is in root's home
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
