@@ -35,8 +35,11 @@ class Shutdown:
         self.requested.set()
 
 
-def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
-    """Run a service until SIGTERM or SIGINT; return the exit status. uvloop is used where it is installed."""
+def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]], *, collect_after: int = 200_000) -> int:
+    """Run a service until SIGTERM or SIGINT; return the exit status. uvloop is used where it is installed.
+
+    `collect_after` so many new objects Python looks for those that hang in cycles.
+    """
 
     async def body() -> None:
         shutdown = Shutdown()
@@ -46,7 +49,7 @@ def run(main: Callable[[Shutdown], Coroutine[Any, Any, None]]) -> int:
         _allow_files()
         # Requests and events make objects that live for milliseconds and hang in no cycle; what was loaded stays.
         gc.freeze()
-        gc.set_threshold(200_000, 20, 50)
+        gc.set_threshold(collect_after, 20, 50)
         try:
             await main(shutdown)
         finally:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Final
 
 from milepost.errors import MilepostError
 from milepost.runtime.health import free_to_share
@@ -11,6 +12,9 @@ from milepost.runtime.settings import Settings
 from milepost.runtime.side_by_side import run_side_by_side, stop_when_alone
 from milepost.runtime.tracing import set_up_tracing, shut_down_tracing
 from milepost_notifier.service import build_notifier
+
+COLLECT_AFTER: Final = 2_000
+"""Objects. A connection that is refused leaves some in cycles; freeing 57,000 of them at once takes 0.2 s."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             await notifier.run(shutdown)
 
     try:
-        return run(body)
+        return run(body, collect_after=COLLECT_AFTER)
     finally:
         shut_down_tracing()
 
