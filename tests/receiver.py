@@ -71,6 +71,16 @@ async def never(_request: web.Request) -> web.StreamResponse:
     raise AssertionError
 
 
+def when(event: asyncio.Event, status: int = 204) -> Answers:
+    """Return what answers so once the event is set, and not before."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await event.wait()
+        return web.Response(status=status)
+
+    return answer
+
+
 @asynccontextmanager
 async def receiving(host: str, context: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Receiver]:
     """Run one."""

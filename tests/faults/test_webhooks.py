@@ -1,5 +1,6 @@
 """Webhooks while workers die: every end reaches its receiver, here the program of docs/webhooks.md."""
 
+import asyncio
 import os
 import re
 import sqlite3
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import psutil
 import pytest
 from standardwebhooks import Webhook
 
@@ -22,7 +24,8 @@ from milepost.embedded.ports import allocate
 from milepost.embedded.processes import ManagedProcess
 from milepost.webhooks.secret import new_secret
 from tests.conftest import MakeSettings, eventually
-from tests.receiver import never, receiving, saying
+from tests.faults.watching import told
+from tests.receiver import never, receiving, saying, when
 from tests.system import System, running
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
@@ -183,6 +186,29 @@ async def test_what_a_killed_worker_was_sending_is_sent_by_another(fresh: MakeSe
             one, two = receiver.received
             assert one.body == two.body
             assert one.headers["webhook-id"] == two.headers["webhook-id"]
+
+
+async def test_a_worker_that_drains_ends_its_requests_and_begins_no_others(fresh: MakeSettings) -> None:
+    async with receiving("127.0.0.1") as receiver:
+        answers = asyncio.Event()
+        receiver.answer = when(answers)
+        env = {**WEBHOOKS, "MILEPOST_WEBHOOK_TIMEOUT": "60", "MILEPOST_DRAIN": "60"}
+        async with running(await fresh(), workers=1, notifiers=0, env=env) as system, system.client() as client:
+            webhook = await client.webhooks.create(f"http://127.0.0.1:{receiver.port}/")
+            await _submitted(system, 1)
+            await receiver.got(1)
+            worker = system.workers[0]
+            psutil.Process(worker.pid).terminate()
+            await told(worker, "draining")
+            await client.webhooks.ping(webhook.id)
+            answers.set()
+            await worker.wait()
+            found = [one async for one in client.webhooks.deliveries(webhook.id)]
+            assert [(one.task is None, one.state, one.attempts) for one in found] == [
+                (True, "pending", 0),
+                (False, "delivered", 1),
+            ]
+            assert len(receiver.received) == 1
 
 
 async def _later(database: str) -> None:

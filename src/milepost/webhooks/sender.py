@@ -43,19 +43,20 @@ class Sender:
         self._settle = GroupCommit[Settled, Written | None](store.settle_deliveries, transient=transient)
         self._sending: set[asyncio.Task[None]] = set()
         self._poked = asyncio.Event()
+        self._looking = False
+        self._closed = False
         self._outgoing: Outgoing | None = None
 
     async def run(self) -> None:
         """Send what is due, until cancelled. Who is cut off in the middle leaves the delivery to be sent once more."""
         try:
-            while True:
+            while not self._closed:
                 self._poked.clear()
-                taken = await self._take()
-                for delivery in taken:
-                    task = asyncio.create_task(self._deliver(delivery))
-                    self._sending.add(task)
-                    task.add_done_callback(self._done)
-                await self._rest()
+                await self._look()
+                if not self._closed:
+                    await self._rest()
+            self._poked.set()
+            await asyncio.get_running_loop().create_future()
         finally:
             for task in self._sending:
                 task.cancel()
@@ -64,6 +65,18 @@ class Sender:
             if self._outgoing is not None:
                 outgoing, self._outgoing = self._outgoing, None
                 await outgoing.close()
+            self._poked.set()
+
+    def close(self) -> None:
+        """Take nothing more. What is under way goes on until `run` is cancelled."""
+        self._closed = True
+        self._poked.set()
+
+    async def over(self) -> None:
+        """Wait, after `close`, until nothing is under way any more and what came of it is written."""
+        while self._looking or self._sending:
+            self._poked.clear()
+            await self._poked.wait()
 
     async def prune(self) -> None:
         """Forget what is old, until cancelled."""
@@ -72,6 +85,28 @@ class Sender:
             await asyncio.sleep(random.uniform(0.5, 1.5) * PRUNE_EVERY_S)  # noqa: S311 - spread, not secrecy
             while await self._store.prune_deliveries(KEPT_S, PRUNE_BATCH) == PRUNE_BATCH:
                 pass
+
+    async def _look(self) -> None:
+        """Take what is due and begin to send it. While Postgres is away what is under way goes on."""
+        tries = 0
+        while not self._closed:
+            self._looking = True
+            try:
+                for delivery in await self._take():
+                    task = asyncio.create_task(self._deliver(delivery))
+                    self._sending.add(task)
+                    task.add_done_callback(self._done)
+            except Unavailable as error:
+                if not tries:
+                    log.warning("no webhooks are taken; requests under way go on", error=str(error))
+            else:
+                if tries:
+                    log.info("webhooks are taken again", tries=tries)
+                return
+            finally:
+                self._looking = False
+            await asyncio.sleep(jittered(tries))
+            tries += 1
 
     async def _take(self) -> list[Delivery]:
         free = SLOTS - len(self._sending)

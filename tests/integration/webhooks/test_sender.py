@@ -13,14 +13,17 @@ from uuid import UUID
 import orjson
 import pytest
 import uuid_utils.compat as uuids
+from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from milepost.embedded import Stack
+from milepost.errors import Unavailable
 from milepost.runtime.lifecycle import background
 from milepost.runtime.settings import Settings
 from milepost.store import Finish, Held, migrate, open_pool
 from milepost.store.connection import Pool
 from milepost.store.deadletters import DeadLetters
-from milepost.store.webhooks import Webhooks
+from milepost.store.webhooks import Delivery, Webhooks
 from milepost.webhooks.secret import new_secret
 from milepost.webhooks.sender import OF_WEBHOOK, Sender
 from milepost_schemas import Completion, TaskState
@@ -29,7 +32,8 @@ from tests.conftest import MakeSettings, eventually
 from tests.integration.store.conftest import WORKER, new_task
 from tests.integration.webhooks.conftest import HERE, NAME
 from tests.names import Names
-from tests.receiver import Receiver, never, receiving, saying
+from tests.proxy import proxy_to
+from tests.receiver import Receiver, never, receiving, saying, when
 
 pytestmark = pytest.mark.stack
 
@@ -63,11 +67,13 @@ class Sending:
     def __init__(self, hooks: Webhooks, settings: Settings) -> None:
         self.hooks = hooks
         self.settings = settings
+        self.senders: list[Sender] = []
         self._stack = AsyncExitStack()
 
-    async def start(self, count: int = 1) -> None:
+    async def start(self, count: int = 1, store: Webhooks | None = None) -> None:
         for number in range(count):
-            sender = Sender(self.hooks, self.settings)
+            sender = Sender(store or self.hooks, self.settings)
+            self.senders.append(sender)
             await self._stack.enter_async_context(background((f"webhooks {number}", sender.run)))
 
     async def stop(self) -> None:
@@ -109,6 +115,19 @@ class Sending:
             return await self.states(webhook, tenant) == Counter({state: count})
 
         await eventually(check, f"{count} deliveries to be {state}")
+
+
+class Missing(Webhooks):
+    """Counts the looks that Postgres did not answer."""
+
+    missed = 0
+
+    async def take_deliveries(self, limit: int, hold_s: float, *, of_webhook: int, of_tenant: int) -> list[Delivery]:
+        try:
+            return await super().take_deliveries(limit, hold_s, of_webhook=of_webhook, of_tenant=of_tenant)
+        except Unavailable:
+            self.missed += 1
+            raise
 
 
 @pytest.fixture
@@ -275,6 +294,66 @@ async def test_a_webhook_to_a_closed_address_fails_and_says_why(
     await sending.ended()
     row = await sending.refused(webhook)
     assert row["error"] == "evil.example leads to 127.0.0.1, which is not public (this machine). Nothing was sent."
+
+
+async def test_requests_under_way_are_left_alone_while_postgres_is_away(
+    sending: Sending, receiver: Receiver, stack: Stack
+) -> None:
+    webhook, _ = await sending.hook(receiver.port)
+    answers = asyncio.Event()
+    receiver.answer = when(answers)
+    await sending.ended(4)
+    async with proxy_to(stack.postgres.port) as proxy:
+        url = sending.settings.database_url.get_secret_value().replace(f":{stack.postgres.port}/", f":{proxy.port}/")
+        pool = await open_pool(sending.settings.model_copy(update={"database_url": SecretStr(url)}), "test")
+        store = Missing(pool)
+        await sending.start(store=store)
+        try:
+            await receiver.got(4)
+            await proxy.refuse()
+
+            async def missed() -> bool:
+                return store.missed >= 2
+
+            await eventually(missed, "looks in vain")
+            assert receiver.under_way == 4
+            answers.set()
+
+            async def answered() -> bool:
+                return receiver.under_way == 0
+
+            await eventually(answered, "all to be answered")
+            await proxy.listen()
+            await sending.all_are(webhook, "delivered", 4)
+            # It takes again what ends later.
+            await sending.ended()
+            await sending.all_are(webhook, "delivered", 5)
+        finally:
+            await sending.stop()
+            pool.terminate()
+    rows = await sending.hooks.deliveries("default", webhook, None, None, 10)
+    assert (len(receiver.received), {row["attempt"] for row in rows}) == (5, {1})
+
+
+async def test_who_is_closed_ends_what_is_under_way_and_takes_nothing_more(
+    sending: Sending, receiver: Receiver
+) -> None:
+    webhook, _ = await sending.hook(receiver.port)
+    answers = asyncio.Event()
+    receiver.answer = when(answers)
+    await sending.start()
+    await sending.ended(2)
+    await receiver.got(2)
+    (sender,) = sending.senders
+    sender.close()
+    await sending.ended(2)
+    over = asyncio.create_task(sender.over())
+    answers.set()
+    await asyncio.wait_for(over, 20)
+    assert await sending.states(webhook) == Counter(delivered=2, pending=2)
+    await sending.start()
+    await sending.all_are(webhook, "delivered", 4)
+    assert len(receiver.received) == 4
 
 
 async def test_how_a_task_ended_before_it_was_replayed_is_still_told(

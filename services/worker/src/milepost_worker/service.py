@@ -42,6 +42,8 @@ FLUSH_AT_STOP_S = 3.0
 HURRY_S = 2.0
 """After a second signal: for handlers to end and for outcomes to be written."""
 GOODBYE_S = 3.0
+WRITTEN_S = 1.0
+"""After a receiver's time is over: for what came of the request to be written."""
 
 _WITHOUT_POSTGRES = (
     "handlers go on until shortly before their leases end; outcomes are kept and written when it is back"
@@ -191,6 +193,9 @@ class Worker:
 
     async def _drain(self, shutdown: Shutdown) -> None:
         log.info("draining", running=len(self._running), seconds=self._settings.drain)
+        self._hooks.close()
+        loop, most = asyncio.get_running_loop(), self._settings.webhook_timeout + WRITTEN_S
+        hooks_until = loop.time() + min(self._settings.drain, most)
         await first_of(self._running.empty(), shutdown.hurry.wait(), within_s=self._settings.drain)
         self._giving_back = True
         left = [attempt for attempt in self._running if not attempt.settling]
@@ -204,6 +209,9 @@ class Worker:
             await first_of(self._over(), within_s=HURRY_S)
         if self._open:
             log.warning("some tasks did not end in time; they are given back as they are", tasks=len(self._open))
+        # Who is cut off while a receiver answers sends it a copy; receivers cope, but need not.
+        left_s = max(0.0, hooks_until - loop.time())
+        await first_of(self._hooks.over(), shutdown.hurry.wait(), within_s=left_s)
 
     async def _over(self) -> None:
         """Wait until nothing runs and nothing is being written."""
