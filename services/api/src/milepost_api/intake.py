@@ -12,7 +12,7 @@ from milepost.store import NewTask, Submitted, new_task_view
 from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
 from milepost_api.services import Services
-from milepost_api.shown import row_bytes, view_bytes, with_links
+from milepost_api.shown import as_json, row_bytes, with_links
 from milepost_api.submission import fingerprint_of, new_task, read_key, read_members
 from milepost_schemas import EventKind, Position, TaskState
 from milepost_schemas.problem import ProblemType
@@ -78,7 +78,7 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     """Announce a task that was stored. Raises Refusal if its key belongs to another request."""
     if submitted.before is not None:
         return _earlier(services, submitted, new.fingerprint)
-    view = view_bytes(new_task_view(new, submitted))
+    view = as_json(new_task_view(new, submitted))
     _announce(services, new, submitted, view)
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings), replayed=False)
 

@@ -4,19 +4,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
 import uuid_utils.compat as uuids
-from pydantic import ValidationError
 
 from milepost.log import Topics
 from milepost.log.writer import Record
 from milepost.store.deadletters import Failures
+from milepost_api.asked import read_model
 from milepost_api.dead_records import headers_of_row, resendable
 from milepost_api.endpoint import Call
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding, unavailable
+from milepost_api.problems import unavailable
 from milepost_schemas import Replayed, ReplayRequest
 from milepost_schemas.deadletter import Refusal as LeftAlone
-from milepost_schemas.problem import ProblemType
 
 RECORDS_MOST: Final = 200
 """Records one request sends again: each may be large."""
@@ -25,13 +23,9 @@ _ACK_S: Final = 3.0
 
 def read_request(members: Any) -> ReplayRequest:
     """Return what a body asks for. Raises Refusal with a row for each finding."""
-    try:
-        return ReplayRequest.model_validate_json(orjson.dumps(members))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found]
-        detail = "This replay cannot be done. Nothing was changed; correct it and send it again."
-        raise Refusal(ProblemType.INVALID, detail, rows[:ROWS_SHOWN]) from None
+    return read_model(
+        ReplayRequest, members, "This replay cannot be done. Nothing was changed; correct it and send it again."
+    )
 
 
 async def replay_tasks(call: Call, asked: ReplayRequest) -> Replayed:

@@ -20,9 +20,9 @@ _ETAG_BYTES: Final = 12
 _WITH_LINKS: Final = b'%b,"links":{"self":"%b","result":"%b/result","events":%b,"cancel":"%b/cancel","stream":%b}}'
 
 
-def view_bytes(view: dict[str, Any]) -> bytes:
-    """Return a view as JSON."""
-    return orjson.dumps(view, option=JSON_OPTIONS)
+def as_json(document: Any) -> bytes:
+    """Return what is shown as JSON: times in UTC as RFC 3339, UUIDs as text."""
+    return orjson.dumps(document, option=JSON_OPTIONS)
 
 
 def with_links(view: bytes, task: str, settings: Settings) -> bytes:
@@ -34,7 +34,7 @@ def with_links(view: bytes, task: str, settings: Settings) -> bytes:
 
 def row_bytes(row: Any, settings: Settings, *, with_result: bool = True) -> bytes:
     """Return a row as the API shows it."""
-    return with_links(view_bytes(task_view(row, with_result=with_result)), str(row["id"]), settings)
+    return with_links(as_json(task_view(row, with_result=with_result)), str(row["id"]), settings)
 
 
 def etag_of(body: bytes) -> str:

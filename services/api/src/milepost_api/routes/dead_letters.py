@@ -8,7 +8,6 @@ import orjson
 from fastapi import APIRouter
 
 from milepost.store.deadletters import COUNTED
-from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_name, read_query
 from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, polled, problems
@@ -17,7 +16,7 @@ from milepost_api.replaying import read_request, replay_records, replay_tasks
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.retry import attempts_of
 from milepost_api.routes.tasks import task_id
-from milepost_api.shown import conditional, row_bytes
+from milepost_api.shown import as_json, conditional, row_bytes
 from milepost_api.strict_json import parse
 from milepost_schemas import DeadLetterDetail, DeadLetterGroups, DeadLetterPage, Replayed, ReplayRequest
 from milepost_schemas.key import Scope
@@ -122,7 +121,7 @@ def _place(mark: UUID) -> tuple[str, str]:
 
 
 def _json(call: Call, document: dict[str, Any]) -> Reply:
-    return conditional(orjson.dumps(document, option=JSON_OPTIONS), call.header(b"if-none-match"))
+    return conditional(as_json(document), call.header(b"if-none-match"))
 
 
 def _task_group(row: Any) -> dict[str, Any]:

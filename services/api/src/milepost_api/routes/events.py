@@ -7,13 +7,12 @@ from fastapi import APIRouter
 
 from milepost.errors import Unavailable
 from milepost.live.snapshots import View
-from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, needs, polled, problems
 from milepost_api.reply import Reply
 from milepost_api.routes.retry import attempts_of
 from milepost_api.routes.tasks import find
-from milepost_api.shown import conditional
+from milepost_api.shown import as_json, conditional
 from milepost_schemas.key import Scope
 from milepost_schemas.position import Position
 from milepost_schemas.problem import ProblemType
@@ -74,7 +73,7 @@ def _event(kind: str, time: Any, at: list[int] | None = None, **data: Any) -> di
 
 
 def _reply(call: Call, source: str, items: list[dict[str, Any]]) -> Reply:
-    body = orjson.dumps({"source": source, "items": items}, option=JSON_OPTIONS)
+    body = as_json({"source": source, "items": items})
     return conditional(body, call.header(b"if-none-match"))
 
 

@@ -1,21 +1,19 @@
 """/v1/keys: made, listed, revoked."""
 
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
-import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
-from pydantic import ValidationError
 
 from milepost.runtime.keys import new_secret
 from milepost.store.keys import KEYS_MOST, NewKey
-from milepost.store.view import JSON_OPTIONS
+from milepost_api.asked import path_id, read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_query, read_tenant, read_true
 from milepost_api.openapi import answer, body, needs, parameter, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
+from milepost_api.shown import as_json
 from milepost_api.strict_json import parse
 from milepost_schemas.key import Key, KeyPage, KeyRequest, Scope
 from milepost_schemas.key import NewKey as NewKeyShown
@@ -23,7 +21,7 @@ from milepost_schemas.problem import ProblemType
 
 _DEFAULT: Final = 50
 _LIST: Final = "keys"
-_ID_LENGTH: Final = 36
+_MISSING: Final = "You have no key with this id; GET /v1/keys lists them."
 _READERS: Final[Readers] = {
     "tenant": ("tenant", read_tenant),
     "revoked": ("revoked", read_true),
@@ -34,7 +32,7 @@ _READERS: Final[Readers] = {
 
 async def create(call: Call) -> Reply:
     """Make a key and show it, once."""
-    asked = _read(parse(call.content))
+    asked = read_model(KeyRequest, parse(call.content), "This does not describe a key. None was made.")
     tenant = _tenant(call, asked.tenant)
     secret = new_secret()
     row = await call.services.keys.create_key(
@@ -53,7 +51,7 @@ async def create(call: Call) -> Reply:
     if row is None:
         detail = f"{tenant} has {KEYS_MOST:,} keys, as many as it may have. None was made; revoke some first."
         raise Refusal(ProblemType.QUOTA, detail)
-    return _json({**row, "key": secret.key}, 201)
+    return json_reply(as_json({**row, "key": secret.key}), 201)
 
 
 async def list_keys(call: Call) -> Reply:
@@ -67,26 +65,17 @@ async def list_keys(call: Call) -> Reply:
     rows = await call.services.keys.list_keys(tenant, before, limit + 1, revoked=revoked)
     page = rows[:limit]
     following = cursors.sign(call.tenant, shape, page[-1]["id"]) if len(rows) > limit else None
-    return _json({"items": [dict(row) for row in page], "next": following})
+    return json_reply(as_json({"items": [dict(row) for row in page], "next": following}))
 
 
 async def revoke(call: Call) -> Reply:
     """Revoke a key: here at once, everywhere within five seconds. Repeating it changes nothing."""
     whose = None if call.principal.oversees else call.tenant
-    row = await call.services.keys.revoke_key(_key_id(call), whose)
+    row = await call.services.keys.revoke_key(path_id(call, _MISSING), whose)
     if row is None:
-        raise _missing()
+        raise Refusal(ProblemType.NOT_FOUND, _MISSING)
     call.services.auth.ring.revoke([row["id"]])
-    return _json(dict(row))
-
-
-def _read(members: Any) -> KeyRequest:
-    try:
-        return KeyRequest.model_validate_json(orjson.dumps(members))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found[:ROWS_SHOWN]]
-        raise Refusal(ProblemType.INVALID, "This does not describe a key. None was made.", rows) from None
+    return json_reply(as_json(dict(row)))
 
 
 def _tenant(call: Call, asked: str | None) -> str:
@@ -97,24 +86,6 @@ def _tenant(call: Call, asked: str | None) -> str:
         detail = "Keys of another tenant are for the installation's own tenant to look after. Nothing was done."
         raise Refusal(ProblemType.FORBIDDEN, detail)
     return asked
-
-
-def _key_id(call: Call) -> UUID:
-    text: str = call.scope["path_params"]["id"]
-    try:
-        if len(text) == _ID_LENGTH:
-            return UUID(text)
-    except ValueError:
-        pass
-    raise _missing()
-
-
-def _missing() -> Refusal:
-    return Refusal(ProblemType.NOT_FOUND, "You have no key with this id; GET /v1/keys lists them.")
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Reply:
-    return json_reply(orjson.dumps(document, option=JSON_OPTIONS), status)
 
 
 def room(router: APIRouter) -> None:

@@ -1,19 +1,18 @@
 """/v1/queues and /v1/limits: what waits and what holds it back; pauses and limits."""
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ValidationError
 
 from milepost.domain.limits import EVERYBODY, Limit, Name, Rate
 from milepost.domain.limits import Scope as LimitedScope
 from milepost.store.limits import LIMITS_MOST, limit_of
+from milepost_api.asked import read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.explaining import concerns, explained, shown_limit
 from milepost_api.filters import Readers, read_name, read_query
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, body, needs, parameter, polled, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_api.problems import Refusal, finding
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
 from milepost_api.shown import conditional
@@ -34,8 +33,6 @@ from milepost_schemas.queue import Rate as AskedRate
 from milepost_schemas.queues import queue_problem
 
 _REFUSED: Final = "Nothing was changed."
-
-M = TypeVar("M", bound=BaseModel)
 
 
 def _whose(text: str) -> str:
@@ -88,7 +85,7 @@ async def _pause(call: Call, *, paused: bool) -> Reply:
 async def set_queue_limits(call: Call) -> Reply:
     """Bound how many tasks of a queue run at once, and how fast they start."""
     asked = read_query(call.scope["query_string"], _ALL)
-    bounds = _read(Bounds, call)
+    bounds = read_model(Bounds, parse(call.content), f"This is no limit. {_REFUSED}")
     name = Name(_owner(call, all_tenants=asked.get("tenants") == "all"), LimitedScope.QUEUE, _queue(call))
     return _limit(await call.services.queues.set_limit(name, bounds.concurrency, _rate(bounds.rate)))
 
@@ -105,7 +102,7 @@ async def list_limits(call: Call) -> Reply:
 
 async def set_limit(call: Call) -> Reply:
     """Set a limit on a queue, a type, a key or a tenant."""
-    asked = _read(LimitRequest, call)
+    asked = read_model(LimitRequest, parse(call.content), f"This is no limit. {_REFUSED}")
     scope = LimitedScope(asked.scope)
     if scope is LimitedScope.TENANT:
         _overseer(call, "A tenant's own limit is set by the installation's own tenant.")
@@ -165,15 +162,6 @@ def _queue(call: Call) -> str:
     if problem := queue_problem(name):
         raise Refusal(ProblemType.INVALID, f"This queue cannot be. {_REFUSED}", [finding(("queue",), problem)])
     return name
-
-
-def _read(model: type[M], call: Call) -> M:
-    try:
-        return model.model_validate_json(orjson.dumps(parse(call.content)))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found[:ROWS_SHOWN]]
-        raise Refusal(ProblemType.INVALID, f"This is no limit. {_REFUSED}", rows) from None
 
 
 _QUEUE: Final = parameter("queue", "path", "The queue.")

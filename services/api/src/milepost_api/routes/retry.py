@@ -7,13 +7,12 @@ import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
 
-from milepost.store.view import JSON_OPTIONS
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, needs, polled, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
-from milepost_api.shown import accepted, conditional, row_bytes, with_token
+from milepost_api.shown import accepted, as_json, conditional, row_bytes, with_token
 from milepost_schemas import AttemptList, Task, TaskState
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
@@ -56,7 +55,7 @@ async def list_attempts(call: Call) -> Reply:
     items = await attempts_of(call, task)
     if not items and await call.services.store.get(call.tenant, task) is None:
         raise missing()
-    return conditional(orjson.dumps({"items": items}, option=JSON_OPTIONS), call.header(b"if-none-match"))
+    return conditional(as_json({"items": items}), call.header(b"if-none-match"))
 
 
 async def attempts_of(call: Call, task: UUID) -> list[dict[str, Any]]:

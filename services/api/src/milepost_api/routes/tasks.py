@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from milepost.domain.feed_filter import Filter
 from milepost.domain.grant import Grant
 from milepost.store import Filters
+from milepost_api.asked import path_id
 from milepost_api.endpoint import Call, WatchEndpoint
 from milepost_api.filters import LIMIT, read_filters
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, needs, parameter, polled, problems
@@ -19,8 +20,6 @@ from milepost_api.shown import conditional, row_bytes
 from milepost_schemas import Task, TaskPage, TaskState
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
-
-_ID_LENGTH: Final = 36
 
 
 async def list_tasks(call: Call) -> Reply:
@@ -75,13 +74,7 @@ _ENDINGS: Final = {TaskState.FAILED: "failed", TaskState.CANCELLED: "was cancell
 
 def task_id(call: Call) -> UUID:
     """Return the id in the path. Raises Refusal (404) for what is no id."""
-    text: str = call.scope["path_params"]["id"]
-    try:
-        if len(text) == _ID_LENGTH:
-            return UUID(text)
-    except ValueError:
-        pass
-    raise Refusal(ProblemType.NOT_FOUND, "This is not the id of a task: ids are UUIDs, as POST /v1/tasks gave them.")
+    return path_id(call, "This is not the id of a task: ids are UUIDs, as POST /v1/tasks gave them.")
 
 
 def missing() -> Refusal:

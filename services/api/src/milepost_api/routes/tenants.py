@@ -3,18 +3,17 @@
 from dataclasses import asdict
 from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter
-from pydantic import ValidationError
 
 from milepost.domain.quotas import Quotas as Limits
 from milepost.store.keys import quotas_of
-from milepost.store.view import JSON_OPTIONS
+from milepost_api.asked import read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_query, read_tenant
 from milepost_api.openapi import answer, body, needs, parameter, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
+from milepost_api.shown import as_json
 from milepost_api.strict_json import parse
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
@@ -32,7 +31,7 @@ async def list_tenants(call: Call) -> Reply:
     rows = await call.services.keys.list_tenants(asked.get("after"), limit + 1)
     page = rows[:limit]
     following = page[-1]["name"] if len(rows) > limit else None
-    return _json({"items": [_shown(call, row) for row in page], "next": following})
+    return json_reply(as_json({"items": [_shown(call, row) for row in page], "next": following}))
 
 
 async def set_quotas(call: Call) -> Reply:
@@ -42,11 +41,11 @@ async def set_quotas(call: Call) -> Reply:
         tenant = read_tenant(call.scope["path_params"]["tenant"])
     except ValueError as error:
         raise Refusal(ProblemType.NOT_FOUND, f"No tenant can have this name: it {error}.") from None
-    asked = _read(parse(call.content))
+    asked = read_model(QuotasRequest, parse(call.content), "These are no quotas. Nothing was changed.")
     row = await call.services.keys.set_quotas(
         tenant, asked.requests, asked.requests_per, asked.queued, asked.queued_bytes
     )
-    return _json(_shown(call, row))
+    return json_reply(as_json(_shown(call, row)))
 
 
 def _oversee(call: Call) -> None:
@@ -55,22 +54,9 @@ def _oversee(call: Call) -> None:
         raise Refusal(ProblemType.FORBIDDEN, detail)
 
 
-def _read(members: Any) -> QuotasRequest:
-    try:
-        return QuotasRequest.model_validate_json(orjson.dumps(members))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"]) for row in found[:ROWS_SHOWN]]
-        raise Refusal(ProblemType.INVALID, "These are no quotas. Nothing was changed.", rows) from None
-
-
 def _shown(call: Call, row: Any) -> dict[str, Any]:
     quotas: Limits = quotas_of(row).over(call.services.auth.ring.defaults)
     return {"name": row["name"], "created_at": row["created_at"], "quotas": asdict(quotas)}
-
-
-def _json(document: dict[str, Any]) -> Reply:
-    return json_reply(orjson.dumps(document, option=JSON_OPTIONS))
 
 
 def room(router: APIRouter) -> None:

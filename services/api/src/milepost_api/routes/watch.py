@@ -1,28 +1,27 @@
 """POST /v1/watch-tokens and /v1/tickets: what pages watch with."""
 
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter
-from pydantic import ValidationError
 
 from milepost.domain.feed_filter import filter_of
 from milepost.domain.grant import Grant
 from milepost.runtime.auth import lasting
 from milepost.runtime.tokens import NoSecret
-from milepost.store.view import JSON_OPTIONS
+from milepost_api.asked import read_model
 from milepost_api.body import read_json_body
 from milepost_api.endpoint import MIB, Call, JsonEndpoint, WatchEndpoint
 from milepost_api.openapi import answer, body, needs, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding, unavailable
+from milepost_api.problems import Refusal, unavailable
 from milepost_api.reply import Reply, json_reply
+from milepost_api.shown import as_json
 from milepost_api.strict_json import parse
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 from milepost_schemas.watch import TTL_DEFAULT, TTL_MAX, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 
-Asked = TypeVar("Asked", WatchTokenRequest, TicketRequest)
+_INVALID: Final = "This does not say what may be watched. Nothing was made."
 _PROBLEMS: Final = problems(
     ProblemType.MALFORMED, ProblemType.UNAUTHENTICATED, ProblemType.TOO_LARGE, ProblemType.MEDIA, ProblemType.INVALID
 )
@@ -30,7 +29,7 @@ _PROBLEMS: Final = problems(
 
 async def make_token(call: Call) -> Reply:
     """Sign a token. Nobody is asked whether the task exists: tokens are renewed also while Postgres is away."""
-    asked = _read(WatchTokenRequest, parse(call.content))
+    asked = read_model(WatchTokenRequest, parse(call.content), _INVALID)
     try:
         token, expires = call.services.auth.token(call.principal, _grant(asked), asked.ttl)
     except NoSecret as error:
@@ -40,7 +39,7 @@ async def make_token(call: Call) -> Reply:
 
 async def make_ticket(call: Call) -> Reply:
     """Make a ticket. Who holds a watch token gets one for the same, which opens nothing for longer."""
-    asked = _read(TicketRequest, await _members(call))
+    asked = read_model(TicketRequest, await _members(call), _INVALID)
     principal = call.principal
     if not principal.only_watches:
         grant = _grant(asked)
@@ -64,15 +63,6 @@ async def _members(call: Call) -> Any:
     return {} if empty else parse(await read_json_body(call.scope, call.receive, MIB))
 
 
-def _read(model: type[Asked], members: Any) -> Asked:
-    try:
-        return model.model_validate(members)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found[:ROWS_SHOWN]]
-        raise Refusal(ProblemType.INVALID, "This does not say what may be watched. Nothing was made.", rows) from None
-
-
 def _grant(asked: WatchTokenRequest | TicketRequest) -> Grant:
     label = None if asked.label is None else (asked.label.name, asked.label.value)
     return Grant(task=asked.task, label=label, feed=asked.feed is not None, filter=filter_of(asked.filter))
@@ -80,7 +70,7 @@ def _grant(asked: WatchTokenRequest | TicketRequest) -> Grant:
 
 def _made(members: dict[str, str], expires: float) -> Reply:
     until = datetime.fromtimestamp(int(expires), UTC)
-    return json_reply(orjson.dumps({**members, "expires_at": until}, option=JSON_OPTIONS), 201)
+    return json_reply(as_json({**members, "expires_at": until}), 201)
 
 
 def room(router: APIRouter) -> None:

@@ -1,25 +1,24 @@
 """/v1/webhooks: whom a tenant has told that tasks end, and what came of it."""
 
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
-from pydantic import BaseModel, ValidationError
 
 from milepost.domain.webhook_url import read_url
-from milepost.store.view import JSON_OPTIONS
 from milepost.store.webhooks import MOST, Span
 from milepost.webhooks.rules import url_rules
 from milepost.webhooks.secret import new_secret
+from milepost_api.asked import path_id, read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_query
 from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, polled, problems
-from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_api.problems import Refusal, finding
 from milepost_api.reply import Reply, json_reply
-from milepost_api.shown import conditional
+from milepost_api.shown import as_json, conditional
 from milepost_api.strict_json import parse
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
@@ -41,10 +40,9 @@ _DEFAULT: Final = 50
 _ATTEMPTS: Final = 200
 _STATES: Final = ("pending", "sending", "delivered", "failed")
 _LOG: Final = "deliveries of a webhook"
-_ID_LENGTH: Final = 36
+_NO_ID: Final = "This is not an id: ids are UUIDs, as the API gave them."
 _NOTHING: Final = "Nothing was changed; correct it and send it again."
-
-M = TypeVar("M", bound=BaseModel)
+_INVALID: Final = f"This request is not valid. {_NOTHING}"
 
 
 def _state(text: str) -> str:
@@ -58,7 +56,7 @@ _PAGE: Final[Readers] = {"state": ("state", _state), "limit": ("limit", read_lim
 
 async def create_webhook(call: Call) -> Reply:
     """Make a webhook; its secret is shown in this answer only."""
-    asked = _read(NewWebhook, call)
+    asked = read_model(NewWebhook, parse(call.content), _INVALID)
     secret = new_secret()
     row = await call.services.webhooks.add_webhook(
         call.tenant,
@@ -73,7 +71,7 @@ async def create_webhook(call: Call) -> Reply:
     if row is None:
         raise Refusal(ProblemType.QUOTA, f"A tenant may have {MOST} webhooks. None was made; delete or change one.")
     shown = {**_shown(row), "secret": secret}
-    return json_reply(_bytes(shown), 201, (b"location", f"/v1/webhooks/{row['id']}".encode()))
+    return json_reply(as_json(shown), 201, (b"location", f"/v1/webhooks/{row['id']}".encode()))
 
 
 async def list_webhooks(call: Call) -> Reply:
@@ -89,12 +87,12 @@ async def get_webhook(call: Call) -> Reply:
 
 async def change_webhook(call: Call) -> Reply:
     """Change a webhook: what is named, and nothing else."""
-    asked = _read(WebhookChange, call)
+    asked = read_model(WebhookChange, parse(call.content), _INVALID)
     names = asked.model_fields_set
     url = None if asked.url is None else _url(call, asked.url)
     row = await call.services.webhooks.change_webhook(
         call.tenant,
-        _id(call),
+        path_id(call, _NO_ID),
         names,
         url=url,
         description=asked.description,
@@ -105,32 +103,32 @@ async def change_webhook(call: Call) -> Reply:
     )
     if row is None:
         raise _missing()
-    return json_reply(_bytes(_shown(row)))
+    return json_reply(as_json(_shown(row)))
 
 
 async def delete_webhook(call: Call) -> Reply:
     """Delete a webhook and its log. What is being sent at this moment may still arrive."""
-    if not await call.services.webhooks.delete_webhook(call.tenant, _id(call)):
+    if not await call.services.webhooks.delete_webhook(call.tenant, path_id(call, _NO_ID)):
         raise _missing()
     return Reply(204)
 
 
 async def rotate_webhook_secret(call: Call) -> Reply:
     """Give a webhook a new secret, shown in this answer only; the one before signs too for a while."""
-    asked = _read(SecretRotation, call)
+    asked = read_model(SecretRotation, parse(call.content), _INVALID)
     secret = new_secret()
-    row = await call.services.webhooks.rotate_secret(call.tenant, _id(call), secret, asked.overlap)
+    row = await call.services.webhooks.rotate_secret(call.tenant, path_id(call, _NO_ID), secret, asked.overlap)
     if row is None:
         raise _missing()
-    return json_reply(_bytes({**_shown(row), "secret": secret}))
+    return json_reply(as_json({**_shown(row), "secret": secret}))
 
 
 async def ping_webhook(call: Call) -> Reply:
     """Have a message sent that tells of no task. Its delivery shows what came of it."""
-    row = await call.services.webhooks.ping_webhook(call.tenant, _id(call))
+    row = await call.services.webhooks.ping_webhook(call.tenant, path_id(call, _NO_ID))
     if row is None:
         raise _missing()
-    return json_reply(_bytes(_delivery(row)), 202)
+    return json_reply(as_json(_delivery(row)), 202)
 
 
 async def list_webhook_deliveries(call: Call) -> Reply:
@@ -150,7 +148,7 @@ async def list_webhook_deliveries(call: Call) -> Reply:
 async def get_webhook_delivery(call: Call) -> Reply:
     """Show one delivery with its attempts."""
     store = call.services.webhooks
-    row = await store.delivery(call.tenant, _id(call), _id(call, "delivery"))
+    row = await store.delivery(call.tenant, path_id(call, _NO_ID), path_id(call, _NO_ID, "delivery"))
     if row is None:
         raise Refusal(ProblemType.NOT_FOUND, "This webhook has no delivery with this id, or its log has forgotten it.")
     attempts = await store.delivery_attempts(call.tenant, row["id"], _ATTEMPTS)
@@ -159,16 +157,16 @@ async def get_webhook_delivery(call: Call) -> Reply:
 
 async def replay_webhook_deliveries(call: Call) -> Reply:
     """Have deliveries made once more: those named, or all that match."""
-    asked = _read(DeliveryReplay, call)
+    asked = read_model(DeliveryReplay, parse(call.content), _INVALID)
     webhook = (await _find(call))["id"]
     which = Span(asked.ids, asked.state, asked.noted_from, asked.noted_before)
     ids = await call.services.webhooks.replay_deliveries(call.tenant, webhook, which, asked.limit)
     more = asked.ids is None and len(ids) == asked.limit
-    return json_reply(_bytes({"count": len(ids), "ids": ids, "more": more}))
+    return json_reply(as_json({"count": len(ids), "ids": ids, "more": more}))
 
 
 async def _find(call: Call) -> Any:
-    row = await call.services.webhooks.webhook(call.tenant, _id(call))
+    row = await call.services.webhooks.webhook(call.tenant, path_id(call, _NO_ID))
     if row is None:
         raise _missing()
     return row
@@ -176,27 +174,6 @@ async def _find(call: Call) -> Any:
 
 def _missing() -> Refusal:
     return Refusal(ProblemType.NOT_FOUND, "You have no webhook with this id.")
-
-
-def _id(call: Call, name: str = "id") -> UUID:
-    text: str = call.scope["path_params"][name]
-    try:
-        if len(text) == _ID_LENGTH:
-            return UUID(text)
-    except ValueError:
-        pass
-    raise Refusal(ProblemType.NOT_FOUND, "This is not an id: ids are UUIDs, as the API gave them.")
-
-
-def _read(model: type[M], call: Call) -> M:
-    """Return what a body says. Raises Refusal with a row for each finding."""
-    members = parse(call.content)
-    try:
-        return model.model_validate_json(orjson.dumps(members))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found]
-    raise Refusal(ProblemType.INVALID, f"This request is not valid. {_NOTHING}", rows[:ROWS_SHOWN])
 
 
 def _url(call: Call, text: str) -> str:
@@ -246,11 +223,7 @@ def _delivery(row: Any) -> dict[str, Any]:
 
 
 def _polled(call: Call, document: dict[str, Any]) -> Reply:
-    return conditional(_bytes(document), call.header(b"if-none-match"))
-
-
-def _bytes(document: dict[str, Any]) -> bytes:
-    return orjson.dumps(document, option=JSON_OPTIONS)
+    return conditional(as_json(document), call.header(b"if-none-match"))
 
 
 _ID: Final = parameter("id", "path", "The webhook.", type="string", format="uuid")

@@ -1,0 +1,39 @@
+"""What a caller asks for: what a body says, and ids in the path."""
+
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from milepost_api.endpoint import Call
+from milepost_api.problems import ROWS_SHOWN, Refusal, finding
+from milepost_schemas.problem import ProblemType
+
+_ID_LENGTH: Final = 36
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_model(model: type[M], members: Any, otherwise: str) -> M:
+    """Return what a body's members say.
+
+    Raises Refusal with a row for each finding; `otherwise` tells people what that means for what they asked.
+    """
+    try:
+        return model.model_validate_json(orjson.dumps(members))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        rows = [finding(row["loc"], row["msg"].removeprefix("Value error, ")) for row in found[:ROWS_SHOWN]]
+        raise Refusal(ProblemType.INVALID, otherwise, rows) from None
+
+
+def path_id(call: Call, otherwise: str, name: str = "id") -> UUID:
+    """Return an id in the path. Raises Refusal (404) with `otherwise` for what is none, or is spelt in another way."""
+    text: str = call.scope["path_params"][name]
+    try:
+        if len(text) == _ID_LENGTH:
+            return UUID(text)
+    except ValueError:
+        pass
+    raise Refusal(ProblemType.NOT_FOUND, otherwise)
