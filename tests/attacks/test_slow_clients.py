@@ -8,7 +8,7 @@ import pytest
 from milepost.runtime.settings import Settings
 from milepost_api import connection
 from tests.attacks.conftest import PATIENCE_S, SERVERS, Line, Listener, line_to
-from tests.conftest import eventually
+from tests.conftest import API_KEY, eventually
 
 pytestmark = pytest.mark.stack
 
@@ -52,6 +52,31 @@ async def test_a_body_that_nobody_reads_keeps_no_connection(server: Listener, le
         await line.send(server.request(None, length))
         assert (await line.answer())[0] == 200
         await line.drip(b"1\r\nx\r\n" if "chunked" in length else b"x")
+
+
+async def test_a_body_that_never_begins_keeps_no_connection(
+    own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost_api.body.BODY_S", PATIENCE_S)
+    async with SERVERS["api"](own_settings) as server, line_to(server.port) as line:
+        await line.send(
+            b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
+            b"Authorization: Bearer " + API_KEY.encode() + b"\r\n\r\n"
+        )
+        async with asyncio.timeout(30):
+            assert (await line.all()).startswith(b"HTTP/1.1 400")
+
+
+async def test_requests_far_ahead_of_their_answers_are_cut_off(own_settings: Settings) -> None:
+    async with SERVERS["api"](own_settings) as server:
+        async with line_to(server.port) as line:
+            line.writer.write(server.request() * 10_000)
+            async with asyncio.timeout(30):
+                assert (await line.all()).count(b"HTTP/1.1 200") < 1_000
+        async with line_to(server.port) as line:
+            await line.send(server.request() * 10)
+            for _ in range(10):
+                assert (await line.answer())[0] == 200
 
 
 async def test_who_takes_no_answer_is_given_up(server: Listener) -> None:

@@ -22,18 +22,18 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = header_of(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         await _refuse_size(scope, receive, limit)
-    message = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        whole: bytes = message.get("body", b"")
-        if len(whole) > limit:
-            await _refuse_size(scope, receive, limit, ended=True)
-        return whole
     try:
         async with asyncio.timeout(BODY_S):
-            return await _collect(scope, receive, limit, message)
+            message = await receive()
+            if message.get("more_body") or message["type"] != "http.request":
+                return await _collect(scope, receive, limit, message)
     except TimeoutError:
         detail = f"The body did not arrive within {BODY_S:g} s. Nothing was stored."
         raise Refusal(ProblemType.MALFORMED, detail, headers=(_CLOSE,)) from None
+    whole: bytes = message.get("body", b"")
+    if len(whole) > limit:
+        await _refuse_size(scope, receive, limit, ended=True)
+    return whole
 
 
 async def _collect(scope: Scope, receive: Receive, limit: int, message: Any) -> bytes:

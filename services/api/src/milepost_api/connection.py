@@ -17,6 +17,8 @@ HEADER_BYTES: Final = 64 * 1024
 HEADER_COUNT: Final = 100
 STUCK_S: Final = 30.0
 """A client that takes nothing of an answer for so long is given up."""
+PIPELINED: Final = 16
+"""Requests a client may send ahead of the answers."""
 MOST_WAITING: Final = 2_000
 """Connections that ask for nothing just now; beyond that the one that has waited longest is closed."""
 _SAID_BY_STRANGERS: Final = ("Invalid HTTP request", "Unsupported upgrade request", "No supported WebSocket library")
@@ -153,6 +155,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Go on: from here the application's own limits hold."""
+        if len(self.pipeline) >= PIPELINED:
+            # A read is parsed whole, and each request in it would be kept. No answer: one is under way for another.
+            self.transport.abort()
+            raise ValueError("too many requests ahead of their answers")
         self._stop_waiting()
         super()._unset_keepalive_if_required()
         self._lobby.leave(self)
@@ -181,6 +187,8 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says which words it would have used
         """Answer what is not HTTP, as everything else is refused."""
+        if self.transport.is_closing():
+            return
         row = ProblemType.BAD_REQUEST.value
         detail = "This is not HTTP/1.1, or its headers are too large. Nothing was done; the connection is closed."
         members = {"type": ProblemType.BAD_REQUEST.uri, "title": row.title, "status": row.status, "detail": detail}
