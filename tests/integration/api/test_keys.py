@@ -6,17 +6,20 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
 from milepost.runtime.settings import Settings
-from milepost.store import Store, migrate, open_pool
+from milepost.store import Filters, Store, migrate, open_pool
 from milepost.store.connection import Pool
+from milepost_schemas import TaskState
+from tests.attacks.conftest import line_to
 from tests.conftest import MakeSettings, eventually
 from tests.integration.api.keyholders import key_of, made
-from tests.integration.api.serving import COUNT, KEY, NOBODY, Api, published, served
+from tests.integration.api.serving import COUNT, KEY, NOBODY, Api, published, run, served
 from tests.proxy import Proxy
 
 NEW_KEY, SHOWN = published("new-key"), published("key")
@@ -205,6 +208,39 @@ async def test_a_revoked_key_opens_nothing_at_once_and_stays_so(api: Api) -> Non
     assert again.json == revoked.json
     assert (await api.get("/v1/keys?tenant=gone")).json["items"] == []
     assert [one["id"] for one in (await api.get("/v1/keys?tenant=gone&revoked=true")).json["items"]] == [key["id"]]
+
+
+async def test_a_key_that_is_revoked_while_its_body_is_on_its_way_makes_nothing(api: Api) -> None:
+    key = await made(api, tenant="slow", scopes=["admin"])
+    body = b'{"name": "mine for ever"}'
+    head = (
+        f"POST /v1/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key['key']}\r\nExpect: 100-continue\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with line_to(urlsplit(api.url).port or 0) as line:
+        await line.send(head.encode())
+        assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100"), "the key was good by then"
+        await api.call("DELETE", f"/v1/keys/{key['id']}")
+        await line.send(body)
+        assert (await line.answer())[0] == 401
+    assert (await api.get("/v1/keys?tenant=slow")).json["items"] == []
+
+
+async def test_a_key_that_is_revoked_while_it_waits_for_a_result_gets_none(api: Api, store: Store) -> None:
+    key = await made(api, tenant="waits", scopes=["submit", "read"])
+    body = {"type": "demo.count", "payload": {"to": 1}}
+    waiting = asyncio.create_task(api.post("/v1/tasks", json=body, key=key["key"], headers={"Prefer": "wait=60"}))
+    stored: list[Any] = []
+
+    async def there() -> bool:
+        stored[:] = await store.find("waits", Filters(limit=2))
+        return bool(stored)
+
+    await eventually(there, "the task to be stored")
+    await api.call("DELETE", f"/v1/keys/{key['id']}")
+    await run(store, str(stored[0]["id"]), TaskState.SUCCEEDED, result='"secret"')
+    answer = await waiting
+    assert (answer.status, b"secret" in answer.content) == (401, False)
 
 
 async def test_what_is_no_id_of_a_key_is_not_found(api: Api) -> None:

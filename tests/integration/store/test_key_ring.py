@@ -169,7 +169,22 @@ async def test_a_tenant_has_so_many_keys_at_most(keys: Counted) -> None:
     one_more = NewKey(uuids.uuid7(), "acme", secret.digest, secret.prefix, "one more", ["read"])
     assert await keys.create_key(one_more) is None
     await keys.revoke_key(id_, "acme")
+    assert await keys.create_key(one_more) is None, "every process remembers it for an hour"
+    long_ago = "update milepost.api_keys set revoked_at = now() - interval '2 hours' where id = $1"
+    await keys._pool.execute(long_ago, id_)
     assert await keys.create_key(one_more) is not None
+
+
+async def test_keys_that_have_expired_take_nobodys_place(keys: Counted) -> None:
+    await stored(keys)
+    await keys._pool.execute(
+        "insert into milepost.api_keys (id, tenant, digest, prefix, name, scopes, expires_at)"
+        " select gen_random_uuid(), 'acme', sha256(n::text::bytea), 'mp_x', 'many', '{read}', now() - interval '1 s'"
+        " from generate_series(2, $1::int) as n",
+        KEYS_MOST,
+    )
+    secret = new_secret()
+    assert await keys.create_key(NewKey(uuids.uuid7(), "acme", secret.digest, secret.prefix, "more", ["read"]))
 
 
 async def test_another_tenants_key_is_not_revoked(keys: Counted) -> None:

@@ -103,5 +103,5 @@ def _most(quotas: Quotas) -> int | None:
 
 
 def _refusal(what: str) -> Refusal:
-    detail = f"{what}. Nothing was stored; try again when some are done, with the same idempotency key."
+    detail = f"{what}. Nothing new was stored; try again when some are done, with the same idempotency key."
     return Refusal(ProblemType.QUOTA, detail, headers=(_AGAIN,))

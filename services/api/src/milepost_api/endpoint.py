@@ -46,6 +46,11 @@ class Call(Request):
         """Return the first header of that lower-case name; None without one."""
         return header_of(self.scope, name)
 
+    def check_again(self) -> None:
+        """Raise Refusal (401) if what the caller came with ended while this request waited for something."""
+        if remembered(self.services, self.header(b"authorization")) is None:
+            raise _unauthenticated("This key is not good any more. Nothing was done.", _INVALID)
+
 
 class Endpoint(APIRoute):
     """A route whose handler takes a Call and returns a Reply.
@@ -93,6 +98,7 @@ class Endpoint(APIRoute):
                 self._let_in(call.principal, self.requires)
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
+                call.check_again()
             async with asyncio.timeout(DEADLINE_S) as call.deadline:
                 reply: Reply = await self.endpoint(call)
         except Refusal as refusal:
@@ -147,21 +153,32 @@ class WatchEndpoint(Endpoint):
 
 async def authenticate(services: Services, authorization: str | None) -> Principal:
     """Return who asks. Raises Refusal (401); Unavailable for a key that is new to us while Postgres is away."""
+    token = _bearer(authorization)
+    principal = remembered(services, authorization)
+    if principal is None and services.auth.unseen(token):
+        async with asyncio.timeout(DEADLINE_S):
+            await services.auth.learn(token)
+        principal = remembered(services, authorization)
+    if principal is None:
+        raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", _INVALID)
+    return principal
+
+
+def remembered(services: Services, authorization: str | None) -> Principal | None:
+    """Return who asks, as far as memory tells; None: nobody it knows. Raises Refusal (401) for what has ended."""
+    try:
+        return services.auth.principal(_bearer(authorization))
+    except (TokenExpired, KeyEnded) as error:
+        raise _unauthenticated(str(error), _INVALID) from None
+
+
+def _bearer(authorization: str | None) -> str:
+    """Return the key or token. Raises Refusal (401) without one."""
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise _unauthenticated("Send your key in the header Authorization: Bearer KEY.", b"Bearer")
-    try:
-        principal = services.auth.principal(token)
-        if principal is None and services.auth.unseen(token):
-            async with asyncio.timeout(DEADLINE_S):
-                await services.auth.learn(token)
-            principal = services.auth.principal(token)
-    except (TokenExpired, KeyEnded) as error:
-        raise _unauthenticated(str(error), _INVALID) from None
-    if principal is None:
-        raise _unauthenticated("This key is not valid. Check MILEPOST_API_KEY.", _INVALID)
-    return principal
+    return token
 
 
 def _unauthenticated(detail: str, challenge: bytes) -> Refusal:

@@ -36,6 +36,7 @@ async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes,
     call.deadline.reschedule(asyncio.get_running_loop().time() + seconds + DEADLINE_S)
     more = (*more, (b"preference-applied", b"wait=%d" % seconds))
     row = await call.services.waits.finished(call.tenant, taken.id, seconds)
+    call.check_again()
     if row is None:
         return _accepted(call, taken, *more)
     return json_reply(row_bytes(row, call.services.settings), 200, *more)
