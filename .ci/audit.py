@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = "pip-audit==2.10.1"
+PATIENCE_S = 120
 CANARY = "requests"
 """Of the lock as well: where this is unknown, it is no PyPI that knows of vulnerabilities that was asked."""
 ACCEPTED: dict[str, str] = {}
@@ -49,6 +50,7 @@ def ask(requirements: list[str]) -> list[dict[str, Any]]:
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE_S,
         )
     try:
         answers: list[dict[str, Any]] = json.loads(ran.stdout)["dependencies"]
@@ -75,10 +77,13 @@ def main() -> int:
     """Audit, and say how it went."""
     packages = pinned()
     try:
-        bad, unknown = judge(ask([each for each in packages if each.startswith(f"{CANARY}==")]))
+        canary = [each for each in packages if each.startswith(f"{CANARY}==")]
+        if not canary:
+            raise RuntimeError(f"{CANARY} is not in the lock any more; name another CANARY in .ci/audit.py.")
+        bad, unknown = judge(ask(canary))
         if not unknown:
             bad, unknown = judge(ask(packages))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         bad, unknown = [], [str(error)]
     for line in bad:
         print(f"vulnerable: {line}")

@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from milepost.errors import ClientError
@@ -21,6 +21,9 @@ class Portal:
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        """Held by who hands something to the loop and who takes the loop away: nothing is handed over after that."""
+        self._letting_go: set[asyncio.Task[object]] = set()
 
     @property
     def running(self) -> bool:
@@ -36,36 +39,52 @@ class Portal:
 
     def close(self) -> None:
         """End the thread. Whoever still waits gets ClientError."""
-        loop, thread = self._loop, self._thread
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        self._loop = self._thread = None
         asyncio.run_coroutine_threadsafe(_end_others(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and return what it returns; cancel it if the wait is interrupted, as by Ctrl-C."""
-        if self._loop is None:
-            coroutine.close()
-            raise ClientError("The client is not open. Write `with SyncClient() as client:`.")
-        loop = self._loop
+        """Run a coroutine and return what it returns; cancel it if the wait is interrupted, as by Ctrl-C.
+
+        Raises ClientError when the client is not open, is closed meanwhile, or is called on its own thread.
+        """
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         running: list[asyncio.Task[T]] = []
 
         def start() -> None:
-            running.append(loop.create_task(coroutine))
-            running[0].add_done_callback(lambda task: _settle(task, outcome))
+            task = asyncio.get_running_loop().create_task(coroutine)
+            running.append(task)
+            task.add_done_callback(lambda task: _settle(task, outcome))
 
-        loop.call_soon_threadsafe(start)
+        def cancel() -> None:  # in the loop, where `start` has been
+            running[0].cancel()
+
+        refusal = self._hand_over(start)
+        if refusal is not None:
+            coroutine.close()
+            raise ClientError(refusal)
         try:
             return outcome.result()
         except BaseException:
-            if not outcome.done():  # it is this thread that was interrupted
-                loop.call_soon_threadsafe(running[0].cancel)
+            if not outcome.done() and self._hand_over(cancel) is None:  # it is this thread that was interrupted
                 concurrent.futures.wait([outcome], timeout=ENDING_S)
             raise
+
+    def _hand_over(self, step: Callable[[], None]) -> str | None:
+        """Have the loop take a step; return why it cannot, None if it will."""
+        with self._lock:
+            if self._loop is None:
+                return "The client is not open. Write `with SyncClient() as client:`."
+            if threading.current_thread() is self._thread:
+                return "This runs on the client's own thread, which cannot wait for itself. Use an async Client here."
+            self._loop.call_soon_threadsafe(step)
+        return None
 
     def each(self, source: AsyncIterator[T]) -> Iterator[T]:
         """Yield what an async iterator yields; end it with the iteration, however that ends."""
@@ -74,7 +93,16 @@ class Portal:
                 yield item
         finally:
             if self.running and (close := getattr(source, "aclose", None)) is not None:
-                self.wait(close())
+                self._let_go(close())
+
+    def _let_go(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Wait for this to end, unless it is the loop's own thread that threw the iteration away (as garbage)."""
+        if threading.current_thread() is self._thread:
+            task = asyncio.get_running_loop().create_task(closing)
+            self._letting_go.add(task)
+            task.add_done_callback(self._letting_go.discard)
+        else:
+            self.wait(closing)
 
 
 async def _next(source: AsyncIterator[T]) -> T | Any:

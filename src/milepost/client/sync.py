@@ -205,7 +205,11 @@ class SyncClient(Facade):
 
     def __enter__(self) -> Self:
         self._portal.open()
-        self._portal.wait(self._of.__aenter__())
+        try:
+            self._portal.wait(self._of.__aenter__())
+        except BaseException:
+            self._portal.close()
+            raise
         return self
 
     def __exit__(
@@ -216,8 +220,10 @@ class SyncClient(Facade):
     def close(self) -> None:
         """Close all connections and end the thread. Tasks go on."""
         if self._portal.running:
-            self._portal.wait(self._of.close())
-            self._portal.close()
+            try:
+                self._portal.wait(self._of.close())
+            finally:
+                self._portal.close()
 
     submit = _as_run(Client.submit)
 

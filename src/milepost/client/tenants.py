@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Final
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
@@ -53,4 +54,4 @@ class Tenants:
             "queued": queued,
             "queued_bytes": queued_bytes,
         }
-        return parsed(_TENANT, await self._http.call("PUT", f"/v1/tenants/{name}", json=quotas))
+        return parsed(_TENANT, await self._http.call("PUT", f"/v1/tenants/{quote(name, safe='')}", json=quotas))

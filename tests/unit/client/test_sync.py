@@ -1,6 +1,7 @@
 """The client without an event loop: that it has all of the other, and its thread."""
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import json
@@ -169,6 +170,46 @@ def test_who_waits_when_the_client_is_closed_is_told(portal: Portal) -> None:
     portal.close()
     thread.join(30)
     assert raised == ["The client was closed while this call was waiting."]
+
+
+def test_the_clients_own_thread_is_not_kept_waiting_for_itself(portal: Portal) -> None:
+    ended = threading.Event()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            yield 0
+            yield 1
+        finally:
+            ended.set()
+
+    numbers = portal.each(count())
+    assert next(numbers) == 0
+
+    async def there() -> None:
+        with pytest.raises(ClientError, match="own thread"):
+            portal.wait(_fail())
+        numbers.close()  # type: ignore[attr-defined]  # as when it was garbage, and collected here
+
+    portal.wait(there())
+    assert ended.wait(30)
+
+
+def test_nothing_waits_for_ever_for_a_client_that_is_closed_at_that_moment() -> None:
+    for _ in range(200):
+        portal = Portal("test")
+        portal.open()
+        threads = [threading.Thread(target=_waits, args=(portal,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        portal.close()
+        for thread in threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
+
+
+def _waits(portal: Portal) -> None:
+    with contextlib.suppress(ClientError):
+        portal.wait(asyncio.sleep(3600))
 
 
 def test_a_client_that_is_not_open_says_how_to_open_it() -> None:

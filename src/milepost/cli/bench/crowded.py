@@ -191,12 +191,12 @@ async def _crowd(target: Target, crowd: Crowd, died: list[str], record: Record |
 
     try:
         spinning = [await tasks.submit(connection, _SPINS) for _ in range(crowd.spinning)]
-        await tasks.run(target.database_url, spinning)
+        await tasks.are_running(target.database_url, spinning)
         submitting = asyncio.create_task(die())
         try:
             yield
             # Each spun to the end: otherwise the crowd was smaller than it is said to be.
-            await tasks.run(target.database_url, spinning, timeout=1.0)
+            await tasks.are_running(target.database_url, spinning, timeout=1.0)
         finally:
             over.set()
             dying = await submitting

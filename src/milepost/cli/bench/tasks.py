@@ -26,7 +26,7 @@ async def have_ended(database_url: str, tasks: Sequence[str], *, timeout: float 
     return await _wait(database_url, tasks, {"succeeded", "failed", "cancelled"}, timeout)
 
 
-async def run(database_url: str, tasks: Sequence[str], *, timeout: float = 60.0) -> None:
+async def are_running(database_url: str, tasks: Sequence[str], *, timeout: float = 60.0) -> None:
     """Wait until all of them run. Raises TimeoutError."""
     await _wait(database_url, tasks, {"running"}, timeout)
 

@@ -14,6 +14,13 @@ from milepost.errors import MilepostError, SettingsError
 from milepost.runtime.lifecycle import Shutdown
 from milepost.runtime.settings import Settings
 
+_PLACEHOLDERS = {
+    "MILEPOST_DATABASE_URL": "postgresql://milepost@127.0.0.1:5432/milepost",
+    "MILEPOST_KAFKA_BOOTSTRAP": "127.0.0.1:9092",
+    "MILEPOST_REDIS_URL": "redis://127.0.0.1:6379/0",
+}
+"""What modules with tasks find while they are tried: the servers are not up yet, and modules should not connect."""
+
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
@@ -104,7 +111,7 @@ async def _until_stopped(options: dict[str, Any], body: Callable[..., Awaitable[
         loop.add_signal_handler(number, shutdown.ask)
 
     async def work() -> Exit:
-        await try_tasks(plan.tasks, {**os.environ, **plan.environment({})})
+        await try_tasks(plan.tasks, plan.service_environment(_PLACEHOLDERS, os.environ))
         async with stand:
             return await body(stand, narrator)
 

@@ -55,4 +55,6 @@ def _main(modules: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    done = _main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(done)  # whatever threads a module has started: they would keep this waiting
