@@ -67,13 +67,13 @@ async def runs(client: Client, *tasks: Run) -> None:
     await eventually(check, "tasks to run")
 
 
-async def told(worker: ManagedProcess, words: str, within_s: float = 20.0) -> str:
-    """Wait until a worker's log has a line with these words and return it."""
+async def told(worker: ManagedProcess, words: str, within_s: float = 20.0, *, times: int = 1) -> str:
+    """Wait until a worker's log has so many lines with these words and return the last."""
     found: list[str] = []
 
     async def check() -> bool:
         found[:] = [line for line in worker.log_tail(2000) if words in line]
-        return bool(found)
+        return len(found) >= times
 
     await eventually(check, f"{worker.name} to say {words!r}; it said:\n" + "\n".join(worker.log_tail()), within_s)
     return found[-1]
