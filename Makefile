@@ -13,6 +13,7 @@
 # make compose-demo   the whole system in containers, and the same demo in it
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
+# make metrics-page   docs/metrics.md anew from the catalogue of metrics
 # make schemas        write schemas/published from the code; release-schemas: what from now on nothing may break
 # make lock            take the newest versions that fit pyproject.toml
 
@@ -28,7 +29,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas release-schemas pictures lock clean
+.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas metrics-page release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -135,6 +136,9 @@ schemas: $(READY)
 release-schemas: schemas
 	rm -rf schemas/released
 	cp -R schemas/published schemas/released
+
+metrics-page: $(READY)
+	$(RUN)/python -m milepost.runtime.metrics docs/metrics.md
 
 pictures: $(READY)
 	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \
