@@ -73,6 +73,8 @@ class Intake:
         self._taking = asyncio.Lock()
         self._freed = asyncio.Event()
         """Set when a place under a limit may be free, or a task with a limit came."""
+        self._learnt = asyncio.Event()
+        """Set once limits were read: before that nobody knows what is paused, and nothing is claimed."""
         self._behind = False
         """Whether tasks may wait whose hints we did not follow, or never got."""
         self._barren = 0
@@ -98,7 +100,7 @@ class Intake:
         A worker whose slots were all taken does not go by hints, which come in the order of submissions: until nobody
         waits any more it asks Postgres whose turn it is.
         """
-        await self._not_closed()
+        await self._may_begin()
         await ensure_topics(self._settings, self._identity.queues)
         self._idle = True
         self._behind = True  # who knows for how long nobody read
@@ -170,6 +172,8 @@ class Intake:
         Those with a limit take turns at once.
         """
         limits, free = self._by_turns.limits, []
+        if not limits:
+            return hints
         for topic, hint in hints:
             queue, priority = self._lane_of[topic]
             group = Group(queue, hint.tenant, priority, hint.type, hint.key or "")
@@ -196,27 +200,30 @@ class Intake:
 
     async def _claim(self, records: Records) -> None:
         found = await self._hints_in(records)
-        known = [(topic, hint) for topic, hint in found if hint.type in self._types]
-        if self._by_turns.limits:
-            known = self._not_held_back(known)
-        wanted = {hint.task: Held(hint.task, hint.epoch) for _, hint in known}
-        hints = list(wanted.values())
+        known = {hint.task: (topic, hint) for topic, hint in found if hint.type in self._types}
+        hints = list(known.values())
         while hints and not self._closed:
             await self._running.has_free()
             hints = hints[await self._claim_some(hints) :]
         if any(hint.more for _, hint in found):
             self._behind = True  # others wait of whom nobody hears
 
-    async def _claim_some(self, hints: list[Held]) -> int:
-        """Claim as many as there are slots for; return how many hints are dealt with."""
+    async def _claim_some(self, hints: list[tuple[str, Dispatch]]) -> int:
+        """Claim as many as there are slots for; return how many hints are dealt with.
+
+        What is held back is looked up at each try: a hint may have waited for minutes, for a slot or for Postgres.
+        """
         slots = self._running.reserve(len(hints))
         tries = 0
         try:
-            while slots and not self._closed:
+            while not self._closed:
+                wanted = [Held(hint.task, hint.epoch) for _, hint in self._not_held_back(hints[:slots])]
+                if not wanted:
+                    break
                 try:
-                    await self._claimed(self._store.claim(self._identity.id, self._settings.lease, hints[:slots]))
+                    await self._claimed(self._store.claim(self._identity.id, self._settings.lease, wanted))
                 except Unavailable as error:
-                    log.warning("Postgres is away; hints are kept", error=str(error), hints=len(hints))
+                    log.warning("Postgres is away; hints are kept", error=str(error), hints=len(wanted))
                     await asyncio.sleep(jittered(tries))
                     tries += 1
                     continue
@@ -254,7 +261,7 @@ class Intake:
         sit in a partition that is not ours. While turns are taken this takes turns as well: what is old alone would be
         one tenant's, before another's first task.
         """
-        await self._not_closed()
+        await self._may_begin()
         while not self._closed:
             if self._running.free <= 0:
                 self._behind = True
@@ -279,6 +286,7 @@ class Intake:
                 self._by_turns.limits = limits
                 self._behind = True
                 self._freed.set()
+            self._learnt.set()
             await asyncio.sleep(LIMITS_EVERY_S)
 
     def ended(self, claimed: Claimed) -> None:
@@ -288,7 +296,7 @@ class Intake:
 
     async def take_held(self) -> None:
         """Take what a limit held back as soon as there is room, until told to stop."""
-        await self._not_closed()
+        await self._may_begin()
         while not self._closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HELD_S if self._by_turns.held else None):
@@ -306,10 +314,11 @@ class Intake:
             if cut_short and (self._idle or not self._reader.connected):
                 return
 
-    async def _not_closed(self) -> None:
-        """Never return once closed: whoever keeps loops running would start this one again and again."""
+    async def _may_begin(self) -> None:
+        """Wait until limits are known. Never return once closed: whoever keeps loops running would start it again."""
         if self._closed:
             await asyncio.Event().wait()
+        await self._learnt.wait()
 
     async def _take(self, older_than_s: float) -> tuple[int, bool]:
         """Take tasks that have been queued for so long; return how many, and whether there may be more."""

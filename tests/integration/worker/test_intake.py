@@ -1,0 +1,161 @@
+"""How a worker comes by tasks, with a real Postgres: what it may take, and what wakes it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+import pytest
+import uuid_utils.compat as uuid_utils
+from aiokafka import ConsumerRecord
+from pydantic import SecretStr
+
+from milepost.embedded import Stack
+from milepost.log import Topics
+from milepost.log.reader import Consumed
+from milepost.runtime.lifecycle import background
+from milepost.runtime.settings import Settings
+from milepost.store import Claimed, Limited, NewTask, migrate, open_pool
+from milepost.store.connection import Pool
+from milepost.tasks.registry import load
+from milepost_schemas import Dispatch, Priority
+from milepost_schemas.cloudevents import headers_of
+from milepost_worker.identity import Identity
+from milepost_worker.intake import Intake
+from milepost_worker.running import Running
+from tests.conftest import MakeSettings, eventually
+from tests.proxy import proxy_to
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+
+SLOTS = 4
+
+
+class Worker:
+    """An intake whose tasks begin and never end by themselves."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self.store = Limited(pool)
+        self.running = Running(SLOTS)
+        self.took: list[Claimed] = []
+        self.topics = Topics(settings.topic_prefix)
+        self.identity = Identity.new(settings, load(["tests.tasks"]))
+        self.intake = Intake(settings, self.identity, self.store, self.running, self._start, self._aside)
+
+    def _start(self, claimed: Sequence[Claimed], _until: float) -> None:
+        self.took += claimed
+
+    async def _aside(self, records: Sequence[tuple[Consumed, str]]) -> None:
+        raise AssertionError(records)
+
+    @property
+    def took_of(self) -> list[str]:
+        """Whose tasks were taken, in order."""
+        return [task.tenant for task in self.took]
+
+    def hint(self, task: NewTask) -> Consumed:
+        """Return a record as the api writes it."""
+        value = orjson.dumps({"task": str(task.id), "tenant": task.tenant, "type": task.type, "epoch": 0, "key": None})
+        headers = headers_of(Dispatch, identity=f"{task.id}:0", source="/test", subject=str(task.id), traceparent=None)
+        topic = self.topics.work(task.queue, task.priority)
+        return ConsumerRecord(topic, 0, 0, 0, 0, None, value, None, -1, len(value), tuple(headers))
+
+    async def until_took(self, *tenants: str) -> None:
+        """Wait until tasks of these tenants were taken, each named as often as it was."""
+
+        async def there() -> bool:
+            return sorted(self.took_of) == sorted(tenants)
+
+        await eventually(there, f"tasks of {tenants} to be taken")
+
+
+@pytest.fixture(scope="module")
+async def settings(fresh: MakeSettings) -> Settings:
+    made = await fresh(queues=["default"])
+    await migrate(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+async def pool(settings: Settings) -> AsyncIterator[Pool]:
+    opened = await open_pool(settings, "test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def worker(settings: Settings, pool: Pool) -> Worker:
+    await pool.execute("truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.limits, milepost.paces")
+    return Worker(settings, pool)
+
+
+def _task(tenant: str, **overrides: Any) -> NewTask:
+    values: dict[str, Any] = {
+        "id": uuid_utils.uuid7(),
+        "tenant": tenant,
+        "type": "test.gate",
+        "queue": "default",
+        "priority": Priority.NORMAL,
+        "max_attempts": 3,
+        "payload": "{}",
+    }
+    return NewTask(**(values | overrides))
+
+
+async def _old(worker: Worker, pool: Pool, *tasks: NewTask) -> None:
+    """Have tasks wait that were queued a minute ago, so that they may be stolen."""
+    await worker.store.submit(tasks)
+    await pool.execute("update milepost.tasks set queued_at = now() - interval '1 minute'")
+
+
+@pytest.mark.parametrize("way", ["steal", "take_held"])
+async def test_nothing_is_taken_before_it_is_known_what_is_paused(worker: Worker, pool: Pool, way: str) -> None:
+    await worker.store.pause("paused", "default", paused=True)
+    await _old(worker, pool, _task("paused"), _task("other"))
+    worker.intake._freed.set()
+    body: Callable[[], Awaitable[None]] = getattr(worker.intake, way)
+    async with background((way, body)):
+        for _ in range(300):  # many more than a take needs
+            await pool.fetch("select")
+        assert worker.took == []
+        async with background(("limits", worker.intake.keep_to_limits)):
+            await worker.until_took("other")
+
+
+async def test_hints_that_waited_for_a_slot_keep_to_what_was_paused_meanwhile(worker: Worker) -> None:
+    tasks = [_task("paused"), _task("other")]
+    await worker.store.submit(tasks)
+    taken = worker.running.reserve(SLOTS)
+    claiming = asyncio.create_task(worker.intake._claim([worker.hint(task) for task in tasks]))
+    await asyncio.sleep(0)  # it waits for a slot now
+    await worker.store.pause("paused", "default", paused=True)
+    async with background(("limits", worker.intake.keep_to_limits)):
+        await asyncio.wait_for(worker.intake._learnt.wait(), 10)
+        worker.running.unreserve(taken)
+        await asyncio.wait_for(claiming, 10)
+    assert worker.took_of == ["other"]
+
+
+async def test_hints_that_waited_for_postgres_keep_to_what_was_paused_meanwhile(
+    settings: Settings, stack: Stack, worker: Worker
+) -> None:
+    tasks = [_task("paused"), _task("other")]
+    await worker.store.submit(tasks)
+    async with proxy_to(1) as proxy:  # nobody listens there
+        url = settings.database_url.get_secret_value().replace(f":{stack.postgres.port}/", f":{proxy.port}/")
+        cut_off = await open_pool(settings.model_copy(update={"database_url": SecretStr(url)}), "test")
+        try:
+            hasty = Worker(settings, cut_off)
+            claiming = asyncio.create_task(hasty.intake._claim([hasty.hint(task) for task in tasks]))
+
+            async def tried() -> bool:
+                return proxy.accepted > 0
+
+            await eventually(tried, "the claim to be tried in vain")
+            await worker.store.pause("paused", "default", paused=True)
+            hasty.intake._by_turns.limits = await worker.store.limits()
+            proxy.target = ("127.0.0.1", stack.postgres.port)
+            await asyncio.wait_for(claiming, 20)
+        finally:
+            cut_off.terminate()
+    assert hasty.took_of == ["other"]
