@@ -10,6 +10,7 @@
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
 # make audit            whether a dependency is known to be vulnerable (a part of make check)
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
+# make collector        the OpenTelemetry Collector, built from its Go modules into .tools/bin/otelcol (needs Go; minutes)
 # make compose-demo   the whole system in containers, and the same demo in it
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
@@ -23,6 +24,7 @@ VENV := .venv
 UV := .tools/bin/uv
 BROWSER := clients/browser
 BROWSER_READY := $(BROWSER)/node_modules/.ready
+OCB := v0.161.0
 VALIDATOR := schemas/validator
 VALIDATOR_READY := $(VALIDATOR)/node_modules/.ready
 READY := $(VENV)/.ready
@@ -144,6 +146,19 @@ pictures: $(READY)
 	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \
 	  docs/pictures/demo.svg 125 60 "Serving." make demo
 	PYTHONPATH=. $(RUN)/python docs/pictures/page.py docs/pictures/page.png docs/pictures/page-dark.png
+
+# Tests that look at what a Collector lets through are run with it where it has been built.
+.PHONY: collector
+collector: .tools/bin/otelcol
+
+.tools/bin/otelcol: deploy/otel-collector/builder.yaml
+	@echo "building the OpenTelemetry Collector (minutes, once)"
+	@mkdir -p .tools/bin
+	@set -e; work=$$(mktemp -d); trap 'chmod -R u+w $$work; rm -rf $$work' EXIT; \
+	  GOFLAGS=-buildvcs=false GOBIN=$$work go install go.opentelemetry.io/collector/cmd/builder@$(OCB); \
+	  sed "s|^dist:|&\n  output_path: $$work/otelcol|" $< >$$work/builder.yaml; \
+	  CGO_ENABLED=0 GOFLAGS=-buildvcs=false $$work/builder --config=$$work/builder.yaml; \
+	  mv $$work/otelcol/otelcol $@
 
 lock: $(UV)
 	rm -f uv.lock
