@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from milepost.domain.retry import RetryPolicy
 
@@ -44,6 +44,14 @@ class Answered:
     def gone(self) -> bool:
         """Whether the receiver wants nothing more, ever."""
         return self.status == GONE
+
+
+class Reply(NamedTuple):
+    """What came of a request. `answer` is the beginning of the body, None if there was none."""
+
+    answered: Answered
+    answer: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

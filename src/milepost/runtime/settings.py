@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 """A list written with commas."""
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_SERVER = re.compile(r"(?:\[([0-9a-fA-F.]*:[0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 SECRET_BYTES = 32
 """A secret that signs is at least as long as what HMAC-SHA256 makes of it."""
 
@@ -180,6 +181,14 @@ class Settings(BaseSettings):
             ip_network(network, strict=False)
         return given
 
+    @field_validator("webhook_nameservers")
+    @classmethod
+    def _are_servers(cls, given: list[str]) -> list[str]:
+        for server in given:
+            if not _is_server(server):
+                raise ValueError(f"{server} is no server; write addresses: 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53")
+        return given
+
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, given: list[str]) -> list[str]:
@@ -221,6 +230,18 @@ class Settings(BaseSettings):
                 name = "MILEPOST_" + str(finding["loc"][0]).upper() if finding["loc"] else "settings"
                 rows.append(f"  {name}: {finding['msg'].removeprefix('Value error, ')}")
         raise SettingsError("These settings are not valid; nothing was started.\n" + "\n".join(rows))
+
+
+def _is_server(text: str) -> bool:
+    """Whether this is an address, with a port or without."""
+    match = _SERVER.fullmatch(text)
+    if match is not None and not 0 < int(match[3]) < 65536:
+        return False
+    try:
+        ip_address(text if match is None else match[1] or match[2])
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown(variables: Iterable[str], known: set[str]) -> list[str]:

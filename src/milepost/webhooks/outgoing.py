@@ -3,20 +3,20 @@
 import asyncio
 import re
 import socket
-import ssl
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiodns
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from milepost.domain.addresses import closed
-from milepost.domain.delivering import Answered, read_retry_after
+from milepost.domain.delivering import Answered, Reply, read_retry_after
 from milepost.domain.webhook_url import UrlRules, read_url
 from milepost.errors import MilepostError
 from milepost.runtime.settings import Settings
 from milepost.webhooks.message import Message
 from milepost.webhooks.rules import url_rules
+from milepost.webhooks.trust import tls_context
 
 CONNECT_S: Final = 5.0
 LOOK_UP_S: Final = 2.0
@@ -31,14 +31,6 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 class AddressClosed(MilepostError):
     """A receiver's name leads to an address that is not public. Nothing was sent."""
-
-
-class Reply(NamedTuple):
-    """What came of a request. `answer` is the beginning of the body, None if there was none."""
-
-    answered: Answered
-    answer: str | None
-    seconds: float
 
 
 class _Resolver(AbstractResolver):
@@ -77,18 +69,19 @@ class _Resolver(AbstractResolver):
 
 
 class Outgoing:
-    """Sends messages. Open while used; `close` it."""
+    """Sends messages. Open while used; `close` it. Raises SettingsError if it cannot be made of these."""
 
     def __init__(self, settings: Settings) -> None:
         self._rules = url_rules(settings)
         self._timeout_s = settings.webhook_timeout
+        # First what can fail: a resolver that nobody closes would stay.
+        tls = tls_context(settings)
         self._resolver = _Resolver(self._rules, settings.webhook_nameservers)
-        trusted = None if settings.webhook_cafile is None else str(settings.webhook_cafile)
         connector = aiohttp.TCPConnector(
             limit=0,
             resolver=self._resolver,
             use_dns_cache=False,
-            ssl=ssl.create_default_context(cafile=trusted),
+            ssl=tls,
             socket_factory=self._socket,
         )
         self._session = aiohttp.ClientSession(

@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from milepost.domain.delivering import Answered, after_answer
+from milepost.domain.delivering import Answered, Reply, after_answer
 from milepost.errors import Unavailable
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import jittered
@@ -15,7 +15,7 @@ from milepost.store.connection import transient
 from milepost.store.webhooks import Delivery, Settled, Webhooks, Written
 
 if TYPE_CHECKING:
-    from milepost.webhooks.outgoing import Outgoing, Reply
+    from milepost.webhooks.outgoing import Outgoing
 
 log = get_logger("milepost.webhooks")
 
@@ -25,10 +25,13 @@ OF_WEBHOOK: Final = 8
 OF_TENANT: Final = 32
 """Under way at once to one webhook and for one tenant, by all processes together."""
 LOOK_EVERY_S: Final = 0.5
+LOOK_APART_S: Final = 0.05
+"""Requests end one by one, and a look costs Postgres as much for one as for many."""
 MARGIN_S: Final = 15.0
 """So much longer than a request may take a delivery is held, to write what came of it."""
 PRUNE_EVERY_S: Final = 600.0
 PRUNE_BATCH: Final = 1_000
+OURS: Final = "A fault of Milepost's; see the worker's log."
 KEPT_S: Final = 30 * 86_400.0
 """Deliveries and their log."""
 
@@ -115,6 +118,7 @@ class Sender:
         return await self._store.take_deliveries(free, self._hold_s, of_webhook=OF_WEBHOOK, of_tenant=OF_TENANT)
 
     async def _rest(self) -> None:
+        await asyncio.sleep(LOOK_APART_S)
         try:
             async with asyncio.timeout(LOOK_EVERY_S):
                 await self._poked.wait()
@@ -129,8 +133,24 @@ class Sender:
             log.error("a delivery failed by a fault of ours; it is sent again", exc_info=error)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        reply = await self._send(delivery)
-        answered = reply.answered
+        try:
+            await self._settled(delivery, await self._send(delivery))
+        except Exception:  # whatever it is: what is not settled would be sent for ever
+            log.exception("a delivery failed by a fault of ours", delivery=str(delivery.id))
+            await self._settled(delivery, Reply(Answered(None, OURS)))
+
+    async def _send(self, delivery: Delivery) -> Reply:
+        from milepost.webhooks.message import make_message
+        from milepost.webhooks.outgoing import Outgoing
+
+        if delivery.row is None and not delivery.ping:
+            return Reply(Answered(None, "The task is not there any more."))
+        if self._outgoing is None:
+            self._outgoing = Outgoing(self._settings)
+        return await self._outgoing.send(delivery.url, make_message(delivery, datetime.now(UTC)))
+
+    async def _settled(self, delivery: Delivery, came: Reply) -> None:
+        answered = came.answered
         following = after_answer(
             answered,
             attempt=delivery.tries,
@@ -139,21 +159,11 @@ class Sender:
         )
         row = Settled(
             delivery.id, delivery.attempt, following.state, following.delay,
-            answered.status, answered.error, reply.seconds, reply.answer,
+            answered.status, answered.error, came.seconds, came.answer,
         )  # fmt: skip
         written = await self._write(row)
         if written is not None and written.disabled is not None:
             log.warning("disabled a webhook", webhook=str(written.webhook_id), reason=written.disabled)
-
-    async def _send(self, delivery: Delivery) -> "Reply":
-        from milepost.webhooks.message import make_message
-        from milepost.webhooks.outgoing import Outgoing, Reply
-
-        if delivery.row is None and not delivery.ping:
-            return Reply(Answered(None, "The task is not there any more."), None, 0.0)
-        if self._outgoing is None:
-            self._outgoing = Outgoing(self._settings)
-        return await self._outgoing.send(delivery.url, make_message(delivery, datetime.now(UTC)))
 
     async def _write(self, row: Settled) -> Written | None:
         """Write what came of it; what cannot be written while the delivery is ours is sent once more by somebody."""

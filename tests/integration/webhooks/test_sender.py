@@ -4,12 +4,14 @@ import asyncio
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 import pytest
 import uuid_utils.compat as uuids
@@ -23,9 +25,9 @@ from milepost.runtime.settings import Settings
 from milepost.store import Finish, Held, migrate, open_pool
 from milepost.store.connection import Pool
 from milepost.store.deadletters import DeadLetters
-from milepost.store.webhooks import Delivery, Webhooks
+from milepost.store.webhooks import Delivery, Settled, Webhooks, Written
 from milepost.webhooks.secret import new_secret
-from milepost.webhooks.sender import OF_WEBHOOK, Sender
+from milepost.webhooks.sender import LOOK_APART_S, OF_WEBHOOK, Sender
 from milepost_schemas import Completion, TaskState
 from milepost_schemas.webhook import PingWebhook, TaskWebhook
 from tests.conftest import MakeSettings, eventually
@@ -117,12 +119,13 @@ class Sending:
         await eventually(check, f"{count} deliveries to be {state}")
 
 
-class Missing(Webhooks):
-    """Counts the looks that Postgres did not answer."""
+class Observed(Webhooks):
+    """Counts looks, and those that Postgres did not answer."""
 
-    missed = 0
+    looks = missed = 0
 
     async def take_deliveries(self, limit: int, hold_s: float, *, of_webhook: int, of_tenant: int) -> list[Delivery]:
+        self.looks += 1
         try:
             return await super().take_deliveries(limit, hold_s, of_webhook=of_webhook, of_tenant=of_tenant)
         except Unavailable:
@@ -231,6 +234,8 @@ async def test_a_receiver_that_is_slow_holds_up_nobody_else(
         await sending.ended(50)
         await sending.all_are(webhook, "delivered", 50)
         assert slow.under_way == OF_WEBHOOK == len(slow.received)
+        # Before the receiver, whose end would wait for the requests.
+        await sending.stop()
 
 
 async def test_a_receiver_that_was_away_for_long_gets_all_of_it_when_it_is_back(
@@ -306,7 +311,7 @@ async def test_requests_under_way_are_left_alone_while_postgres_is_away(
     async with proxy_to(stack.postgres.port) as proxy:
         url = sending.settings.database_url.get_secret_value().replace(f":{stack.postgres.port}/", f":{proxy.port}/")
         pool = await open_pool(sending.settings.model_copy(update={"database_url": SecretStr(url)}), "test")
-        store = Missing(pool)
+        store = Observed(pool)
         await sending.start(store=store)
         try:
             await receiver.got(4)
@@ -354,6 +359,52 @@ async def test_who_is_closed_ends_what_is_under_way_and_takes_nothing_more(
     await sending.start()
     await sending.all_are(webhook, "delivered", 4)
     assert len(receiver.received) == 4
+
+
+async def test_who_is_told_of_many_ends_of_requests_looks_for_all_of_them_together(
+    sending: Sending, receiver: Receiver, pool: Pool
+) -> None:
+    webhook, _ = await sending.hook(receiver.port)
+    await sending.ended(100)
+    store, loop = Observed(pool), asyncio.get_running_loop()
+    began = loop.time()
+    await sending.start(store=store)
+    await sending.all_are(webhook, "delivered", 100)
+    looks = store.looks
+    assert looks <= 1 + (loop.time() - began) / LOOK_APART_S
+
+
+class Picky(Webhooks):
+    """Does not take what a receiver answered, as if it could not be stored."""
+
+    async def settle_deliveries(self, rows: Sequence[Settled]) -> list[Written | None]:
+        if any(row.answer for row in rows):
+            raise asyncpg.DataError("no such text")
+        return await super().settle_deliveries(rows)
+
+
+@pytest.mark.parametrize("fault", ["secret", "authorities", "answer"])
+async def test_a_fault_of_ours_is_a_failed_attempt_and_not_one_for_ever(
+    sending: Sending, receiver: Receiver, pool: Pool, tmp_path: Path, fault: str
+) -> None:
+    receiver.answer = saying(204 if fault != "answer" else 500, "a")
+    await sending.hook(receiver.port)
+    store = sending.hooks
+    match fault:
+        case "secret":
+            await pool.execute("update milepost.webhooks set secret = 'whsec_x'")
+        case "authorities":
+            missing = tmp_path / "none.pem"
+            sending.settings = sending.settings.model_copy(update={"webhook_cafile": missing})
+        case "answer":
+            store = Picky(pool)
+    (webhook,) = await sending.hooks.webhooks("default")
+    await sending.start(store=store)
+    await sending.ended()
+    row = await sending.refused(webhook["id"])
+    assert (row["state"], row["attempt"], row["status"]) == ("pending", 1, None)
+    assert row["error"] == "A fault of Milepost's; see the worker's log."
+    assert row["due_at"] > row["attempted_at"]
 
 
 async def test_how_a_task_ended_before_it_was_replayed_is_still_told(

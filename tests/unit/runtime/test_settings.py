@@ -1,5 +1,6 @@
 """Settings and their refusals."""
 
+import pycares
 import pytest
 
 from milepost.errors import SettingsError
@@ -61,3 +62,19 @@ def test_an_origin_that_no_browser_sends_or_every_page_has_is_refused(origin: st
 def test_origins_are_as_browsers_send_them() -> None:
     given = ["https://app.example", "http://localhost:8080", "http://[::1]:3000", "chrome-extension://abcdef"]
     assert Settings.load(_env_file=None, allowed_origins=given).allowed_origins == given
+
+
+@pytest.mark.parametrize("servers", ["10.0.0.53", "10.0.0.53:5353,fd00::53", "[fd00::53]:53"])
+def test_name_servers_are_addresses(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    monkeypatch.setenv("MILEPOST_WEBHOOK_NAMESERVERS", servers)
+    given = Settings.load().webhook_nameservers
+    assert given == servers.split(",")
+    # What is let through is what the resolver takes.
+    pycares.Channel(servers=given).close()
+
+
+@pytest.mark.parametrize("server", ["dns.example", "10.0.0.53:x", "10.0.0.53:0", "10.0.0.53:65536", "1.2.3", "fd00::x"])
+def test_a_name_server_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    monkeypatch.setenv("MILEPOST_WEBHOOK_NAMESERVERS", f"10.0.0.53,{server}")
+    with pytest.raises(SettingsError, match=f"MILEPOST_WEBHOOK_NAMESERVERS: {server} is no server; write addresses"):
+        Settings.load()

@@ -19,6 +19,7 @@ from milepost.store import Claimed, Limited, open_pool
 from milepost.store.webhooks import Webhooks
 from milepost.tasks.registry import Registry
 from milepost.webhooks.sender import Sender
+from milepost.webhooks.trust import tls_context
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
@@ -244,7 +245,9 @@ class Worker:
 
 
 async def serve(settings: Settings, registry: Registry, modules: Sequence[str], shutdown: Shutdown) -> None:
-    """Compose a worker and run it until it has drained."""
+    """Compose a worker and run it until it has drained. Raises SettingsError before anything is started."""
+    if settings.webhooks:
+        tls_context(settings)
     # Claims, renewals, completions and four passes may be under way at once.
     pool = await open_pool(settings, "worker", size=8)
     try:
