@@ -158,11 +158,13 @@ def grant(
     left = dict(shares)
     while left:
         for group in list(left):
+            if given[group] >= left[group]:
+                del left[group]
+                continue
             bounds = limits.of(group)
             full = next((limit for limit in bounds if room[limit.name] <= 0), None)
             if full is not None:
                 held[group] = full
-            if full is not None or given[group] >= left[group]:
                 del left[group]
                 continue
             given[group] += 1

@@ -50,7 +50,8 @@ class ByTurns:
         self._whole = False
         self._limits = Limits()
         self.held: dict[Group, Limit | None] = {}
-        """Groups of the last look that a limit holds back; None: somebody else claimed under it at that moment."""
+        """Groups of the last look that a limit held back when they were tried; None: somebody else claimed under it
+        at that moment."""
 
     @property
     def limits(self) -> Limits:
@@ -60,6 +61,7 @@ class ByTurns:
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self._limits = limits
+        self.held = {}
         self.look_again()
 
     def look_again(self) -> None:
@@ -102,7 +104,8 @@ class ByTurns:
             claimed, held = await self._store.take_within(
                 self._worker, self._lease_s, shares, older_than_s, self._limits
             )
-            self.held |= held
+            tried = {share.group for share in shares}
+            self.held = {group: limit for group, limit in self.held.items() if group not in tried} | held
         else:
             claimed = await self._store.take(self._worker, self._lease_s, shares, older_than_s)
         got = Counter(group_of(task) for task in claimed)
@@ -130,8 +133,8 @@ class ByTurns:
             self._behind = [each for each in self._behind if each[:3] in lines]
             seen = await self._store.waiting(self._page, self._types, TENANTS, GROUPS, self._behind)
         self._looked_at = began
-        self.held = {}
         self._seen = {each.group: began - each.age_s for each in seen if each.known}
+        self.held = {group: limit for group, limit in self.held.items() if group in self._seen}
         tenants = {(group.queue, group.tenant) for group in self._eligible(0.0)}
         self._due = tenants if turned else self._due & tenants
         first = not any(self._page.values()) and not self._behind

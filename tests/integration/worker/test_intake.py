@@ -10,15 +10,17 @@ import uuid_utils.compat as uuid_utils
 from aiokafka import ConsumerRecord
 from pydantic import SecretStr
 
+from milepost.domain.limits import Name, Scope
 from milepost.embedded import Stack
 from milepost.log import Topics
 from milepost.log.reader import Consumed
 from milepost.runtime.lifecycle import background
 from milepost.runtime.settings import Settings
-from milepost.store import Claimed, Limited, NewTask, migrate, open_pool
+from milepost.store import Claimed, Finish, Limited, NewTask, migrate, open_pool
+from milepost.store.by_turns import ByTurns
 from milepost.store.connection import Pool
 from milepost.tasks.registry import load
-from milepost_schemas import Dispatch, Priority
+from milepost_schemas import Dispatch, Priority, TaskState
 from milepost_schemas.cloudevents import headers_of
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
@@ -159,3 +161,42 @@ async def test_hints_that_waited_for_postgres_keep_to_what_was_paused_meanwhile(
         finally:
             cut_off.terminate()
     assert hasty.took_of == ["other"]
+
+
+async def test_what_others_of_its_loops_find_held_back_is_taken_when_a_place_is_freed_elsewhere(
+    worker: Worker,
+) -> None:
+    await worker.store.set_limit(Name("a", Scope.QUEUE, "default"), 1, None)
+    intake = worker.intake
+    async with background(("limits", intake.keep_to_limits), ("held back", intake.take_held)):
+        await asyncio.wait_for(intake._learnt.wait(), 10)
+
+        async def looked() -> bool:
+            return intake._by_turns._whole and not intake._freed.is_set()
+
+        await eventually(looked, "a look that finds nothing, after which nobody need look again")
+        elsewhere = ByTurns(worker.store, uuid_utils.uuid7(), 15.0, ["default"], ["test.gate"])
+        await worker.store.submit([_task("a")])
+        ((holder,), _) = await elsewhere.take(1)
+        await worker.store.submit([_task("a")])
+        intake._by_turns.look_again()
+        assert (await intake._take(0.0))[0] == 0
+        await worker.store.finish([Finish(holder.held, 1, TaskState.SUCCEEDED, result="1")])
+        await worker.until_took("a")
+
+
+async def test_what_is_not_tried_for_a_while_is_still_known_to_be_held_back(worker: Worker) -> None:
+    await worker.store.set_limit(Name("a", Scope.QUEUE, "default"), 0, None)
+    turns = ByTurns(worker.store, uuid_utils.uuid7(), 15.0, ["default"], ["test.gate"])
+    turns.limits = await worker.store.limits()
+    await worker.store.submit([_task("a")])
+    assert (await turns.take(1)).claimed == []
+    for newcomer in ("b", "c"):
+        await worker.store.submit([_task(newcomer)])
+        turns.look_again()
+        assert [task.tenant for task in (await turns.take(1)).claimed] == [newcomer]
+        assert [group.tenant for group in turns.held] == ["a"]
+    await worker.store.set_limit(Name("a", Scope.QUEUE, "default"), 1, None)
+    turns.limits = await worker.store.limits()
+    assert [task.tenant for task in (await turns.take(1)).claimed] == ["a"]
+    assert turns.held == {}

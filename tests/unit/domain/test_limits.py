@@ -76,6 +76,13 @@ def test_places_of_one_limit_go_round_and_who_gets_none_learns_why() -> None:
     assert result.held == {group("a"): bound, group("b"): bound}
 
 
+def test_who_gets_its_whole_share_is_not_held_back() -> None:
+    bound = limit(EVERYBODY, Scope.QUEUE, "q", 2)
+    result = grant([Share(group("a"), 1), Share(group("b"), 2)], Limits([bound]), {}, {})
+    assert dict(result.shares) == {group("a"): 1, group("b"): 1}
+    assert result.held == {group("b"): bound}
+
+
 def test_the_tightest_limit_holds() -> None:
     limits = Limits([limit("a", Scope.QUEUE, "q", 5), limit("a", Scope.TYPE, "t", 1)])
     assert granted([Share(group(), 9), Share(group(type_="u"), 9)], limits) == {group(): 1, group(type_="u"): 4}

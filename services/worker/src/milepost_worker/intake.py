@@ -297,14 +297,18 @@ class Intake:
     async def take_held(self) -> None:
         """Take what a limit held back as soon as there is room, until told to stop."""
         await self._may_begin()
+        more = True
         while not self._closed:
             with suppress(TimeoutError):
-                async with asyncio.timeout(HELD_S if self._by_turns.held else None):
+                # Others of these loops may find something held back meanwhile, without a word to this one.
+                async with asyncio.timeout(HELD_S if self._by_turns.limits else None):
                     await self._freed.wait()
+            if not (self._freed.is_set() or self._by_turns.held or more):
+                continue
             self._freed.clear()
             await self._running.has_free()
             self._by_turns.look_again()
-            await self._take(0.0)
+            _, more = await self._take(0.0)
 
     async def _pause(self, seconds: float, *, cut_short: bool) -> None:
         """Sleep; with `cut_short` only until no hints come any more, as when Kafka goes away."""
