@@ -102,13 +102,20 @@ class DeadLetters(Store):
         replay: UUID,
         spacing_s: float = 0.0,
         states: Sequence[TaskState] = (TaskState.FAILED,),
+        *,
+        counted: bool = False,
     ) -> list[Any]:
         """Have finished tasks run again from the start; return the rows of those that will.
 
         Left out are those that are not (or no longer) in one of `states`. They become due `spacing_s` apart, after
-        those the same replay scheduled before; with 0 all are queued at once.
+        those the same replay scheduled before; with 0 all are queued at once. `counted`: the tenant has a quota of what
+        waits, and they count from now on.
         """
-        return await self._fetch("replay", tenant, list(tasks), list(states), spacing_s, replay)
+        return await self._fetch("replay", tenant, list(tasks), list(states), spacing_s, replay, counted)
+
+    async def payload_sizes(self, tenant: str, tasks: Sequence[UUID], states: Sequence[TaskState]) -> list[int]:
+        """Return bytes of the payload of each of the tasks that is in one of `states`, in no order."""
+        return [row["size"] for row in await self._fetch("payload_sizes", tenant, list(tasks), list(states))]
 
     async def attempts(self, tenant: str, task: UUID, limit: int) -> list[Any]:
         """Return runs of a task, the newest first; none for an unknown task."""

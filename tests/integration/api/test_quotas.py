@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from milepost.runtime.settings import Settings
 from milepost.store import Store
+from milepost.store.keys import Keys
 from milepost_schemas import TaskState
 from tests.conftest import eventually
 from tests.integration.api.keyholders import key_of, limited
@@ -18,6 +19,7 @@ from tests.proxy import Proxy
 
 TENANT = published("tenant")
 COUNT = {"type": "demo.count", "payload": {"to": 1}}
+FAILURE = '{"type": "ValueError", "message": "no", "retryable": true, "fingerprint": "77777777777777aa"}'
 
 
 @pytest.fixture
@@ -198,6 +200,46 @@ async def test_so_many_tasks_may_wait(api: Api, store: Store) -> None:
         return (await api.post("/v1/tasks", json=COUNT, key=key)).status == 202
 
     await eventually(room, "a task that is done makes room")
+
+
+async def test_what_is_tried_again_is_counted_like_what_is_new(api: Api, store: Store) -> None:
+    key = await key_of(api, "again")
+    failed, cancelled, small = [(await api.post("/v1/tasks", json=COUNT, key=key)).json["id"] for _ in range(3)]
+    await run(store, failed, TaskState.FAILED, error=FAILURE)
+    await run(store, small, TaskState.FAILED, error=FAILURE)
+    await api.post(f"/v1/tasks/{cancelled}/cancel", key=key)
+    await limited(api, "again", queued=2)
+    waiting: list[str] = []
+
+    async def full() -> bool:
+        answer = await api.post("/v1/tasks", json=COUNT, key=key)
+        waiting.extend([answer.json["id"]] if answer.status == 202 else [])
+        return answer.status == 429
+
+    await eventually(full, "the quota holds")
+    again: list[tuple[str, Any]] = [(f"/v1/tasks/{id_}/retry", None) for id_ in (failed, cancelled)]
+    again += [("/v1/dead-letters/replay", more) for more in ({"ids": [failed]}, {"all": True, "rate": 1})]
+    for path, body in again:
+        answer = await api.post(path, json=body, key=key)
+        assert (answer.status, answer.kind, answer.headers["Retry-After"]) == (429, "quota-exceeded", "5"), path
+    tasks = [(await api.get(f"/v1/tasks/{id_}", key=key)).json["state"] for id_ in (failed, cancelled)]
+    assert tasks == ["failed", "cancelled"]
+    answer = await api.post("/v1/dead-letters/replay", json={"all": True, "dry_run": True}, key=key)
+    assert (answer.status, answer.json["count"]) == (200, 2), "asking costs nothing"
+
+    for id_ in waiting:
+        await run(store, id_, TaskState.SUCCEEDED, result="1")
+
+    async def room() -> bool:
+        return (await api.post(f"/v1/tasks/{cancelled}/retry", key=key)).status == 202
+
+    await eventually(room, "tasks that are done make room")
+    assert (await api.post(f"/v1/tasks/{cancelled}/retry", key=key)).status == 200, "it waits: that takes no room"
+    answer = await api.post("/v1/dead-letters/replay", json={"all": True}, key=key)
+    assert (answer.status, "2 tasks" in answer.json["detail"]) == (429, True), "all or none"
+    assert (await api.post("/v1/dead-letters/replay", json={"all": True, "limit": 1}, key=key)).json["count"] == 1
+    # Those that were made before there was a quota too.
+    assert (await Keys(store._pool).waiting([("again", None)]))["again"] == (2, 2 * len(b'{"to":1}'))
 
 
 async def test_so_many_bytes_may_wait(api: Api) -> None:

@@ -224,9 +224,9 @@ async def test_groups_and_members_are_looked_up_in_their_index_however_the_table
             assert "tasks_failed" in plan, plan
             assert "Sort" not in plan, plan
             assert "Seq Scan on tasks" not in plan, plan
-        await connection.execute(f"prepare plan_of_replay as {sql('replay')}")
-        some = f"array['{WORKER}']::uuid[]"
-        rows = await connection.fetch(f"explain execute plan_of_replay('t', {some}, array['failed'], 0.0, '{WORKER}')")
-        plan = "\n".join(row[0] for row in rows)
-        assert "tasks_failed" not in plan, plan
-        assert "Index Cond: (id = w.id)" in plan, plan
+        some = f"'t', array['{WORKER}']::uuid[], array['failed']"
+        for name, arguments in (("replay", f"({some}, 0.0, '{WORKER}', true)"), ("payload_sizes", f"({some})")):
+            await connection.execute(f"prepare plan_of_{name} as {sql(name)}")
+            plan = "\n".join(row[0] for row in await connection.fetch(f"explain execute plan_of_{name}{arguments}"))
+            assert "tasks_failed" not in plan, plan
+            assert "Index Cond: (id = w.id)" in plan, plan

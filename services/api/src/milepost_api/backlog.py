@@ -16,6 +16,7 @@ PART: Final = 20
 """Counting takes one part of so many of the time at most: who has very much waiting is counted less often."""
 USED_S: Final = 10.0
 """A tenant that submits nothing for so long is not counted any more."""
+NOT_STORED: Final = "Nothing new was stored; try again when some are done, with the same idempotency key."
 _AGAIN: Final = (b"retry-after", b"5")
 
 Count = Callable[[Sequence[tuple[str, int | None]]], Awaitable[Mapping[str, Waiting]]]
@@ -25,14 +26,40 @@ log = get_logger("milepost.api.backlog")
 
 
 class _Seen:
-    """What waits of one tenant, and what was let in since it was counted."""
+    """What waits of one tenant: as it was counted, what was stored since, and what is on its way there."""
 
-    __slots__ = ("bytes", "most", "since_bytes", "since_tasks", "tasks", "used_at")
+    __slots__ = ("bytes", "coming_bytes", "coming_tasks", "most", "since_bytes", "since_tasks", "tasks", "used_at")
 
     def __init__(self, most: int | None, now: float) -> None:
-        self.tasks = self.bytes = self.since_tasks = self.since_bytes = 0
+        self.tasks = self.bytes = self.since_tasks = self.since_bytes = self.coming_tasks = self.coming_bytes = 0
         self.most = most
         self.used_at = now
+
+    @property
+    def waiting(self) -> Waiting:
+        return Waiting(
+            self.tasks + self.since_tasks + self.coming_tasks, self.bytes + self.since_bytes + self.coming_bytes
+        )
+
+
+class Admitted:
+    """Tasks that were let in and are on their way to Postgres: no count has them for sure."""
+
+    __slots__ = ("_seen", "_size", "_tasks")
+
+    def __init__(self, seen: _Seen, tasks: int, size: int) -> None:
+        self._seen = seen
+        self._tasks = tasks
+        self._size = size
+        seen.coming_tasks += tasks
+        seen.coming_bytes += size
+
+    def settle(self) -> None:
+        """Take that they are stored, or are not: whatever is counted from now on knows. To be called once."""
+        self._seen.coming_tasks -= self._tasks
+        self._seen.coming_bytes -= self._size
+        self._seen.since_tasks += self._tasks
+        self._seen.since_bytes += self._size
 
 
 class Backlog:
@@ -55,22 +82,31 @@ class Backlog:
                 await self._refresh({tenant: seen})
                 self._seen[tenant] = seen
 
-    def admit(self, tenant: str, quotas: Quotas, size: int) -> None:
-        """Count one task with a payload of `size` bytes in. Raises Refusal (429) if the tenant has too much waiting."""
-        seen = self._seen.get(tenant)
-        if seen is None:
-            return
-        seen.most, seen.used_at = _most(quotas), asyncio.get_running_loop().time()
-        tasks, waiting = seen.tasks + seen.since_tasks, seen.bytes + seen.since_bytes
-        if quotas.queued is not None and tasks >= quotas.queued:
-            raise _refusal(f"{quotas.queued:,} tasks of this tenant wait already, as many as may")
-        if quotas.queued_bytes is not None and waiting + size > quotas.queued_bytes:
+    def admit(self, tenant: str, quotas: Quotas, size: int, tasks: int = 1, *, otherwise: str = NOT_STORED) -> Admitted:
+        """Count tasks in whose payloads have `size` bytes together; `look` was called before.
+
+        Raises Refusal (429) if the tenant has too much waiting; `otherwise` tells people what that means for them.
+        """
+        now = asyncio.get_running_loop().time()
+        seen = self._seen.get(tenant) or _Seen(None, now)  # who has just been forgotten submits next to nothing
+        seen.most, seen.used_at = _most(quotas), now
+        waiting = seen.waiting
+        if quotas.queued is not None and waiting.tasks + tasks > quotas.queued:
+            if tasks == 1:
+                raise _refusal(f"{quotas.queued:,} tasks of this tenant wait already, as many as may", otherwise)
             raise _refusal(
-                f"This payload has {size:,} bytes. With those that wait they would be more than the "
-                f"{quotas.queued_bytes:,} bytes that may wait of this tenant"
+                f"These are {tasks:,} tasks. With those that wait they would be more than the {quotas.queued:,} "
+                "that may wait of this tenant",
+                otherwise,
             )
-        seen.since_tasks += 1
-        seen.since_bytes += size
+        if quotas.queued_bytes is not None and waiting.bytes + size > quotas.queued_bytes:
+            what = "This payload has" if tasks == 1 else f"The payloads of these {tasks:,} tasks have"
+            raise _refusal(
+                f"{what} {size:,} bytes. With those that wait they would be more than the "
+                f"{quotas.queued_bytes:,} bytes that may wait of this tenant",
+                otherwise,
+            )
+        return Admitted(seen, tasks, size)
 
     async def run(self) -> None:
         """Count again and again, until cancelled."""
@@ -92,7 +128,7 @@ class Backlog:
         counted = await self._count([(name, one.most) for name, one in which.items()])
         for name, one in which.items():
             one.tasks, one.bytes = counted[name]
-            # What was let in meanwhile may be in the count or not: it counts twice for a moment rather than not at all.
+            # What was stored meanwhile may be in the count or not: it counts twice for a moment rather than not at all.
             one.since_tasks -= before[name][0]
             one.since_bytes -= before[name][1]
 
@@ -102,6 +138,5 @@ def _most(quotas: Quotas) -> int | None:
     return quotas.queued if quotas.queued_bytes is None else None
 
 
-def _refusal(what: str) -> Refusal:
-    detail = f"{what}. Nothing new was stored; try again when some are done, with the same idempotency key."
-    return Refusal(ProblemType.QUOTA, detail, headers=(_AGAIN,))
+def _refusal(what: str, otherwise: str) -> Refusal:
+    return Refusal(ProblemType.QUOTA, f"{what}. {otherwise}", headers=(_AGAIN,))

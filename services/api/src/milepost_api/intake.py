@@ -8,6 +8,7 @@ import orjson
 import uuid_utils.compat as uuids
 
 from milepost.announce import Hint
+from milepost.errors import Unavailable
 from milepost.store import NewTask, Submitted, new_task_view
 from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
@@ -55,8 +56,8 @@ async def take(services: Services, tenant: str, traceparent: str, offer: Offer) 
     if quotas.counts_tasks and not services.backlog.known(tenant):
         await services.backlog.look(tenant, quotas)
     root = None if offer.asked.parent_id is None else await _root_of(services, tenant, offer.asked.parent_id)
-    new = _made(services, tenant, traceparent, offer, known, root)
-    return taken(services, new, await services.submit(new))
+    new = _made(tenant, traceparent, offer, known, root)
+    return taken(services, new, await _stored(services, new))
 
 
 def take_soon(
@@ -70,8 +71,8 @@ def take_soon(
     if known is None or offer.asked.parent_id is not None or _to_be_counted(services, tenant):
         return None
     known.check(offer.payload)
-    new = _made(services, tenant, traceparent, offer, known, None)
-    return new, services.submit.put(new)
+    new = _made(tenant, traceparent, offer, known, None)
+    return new, _stored(services, new)
 
 
 def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
@@ -83,11 +84,8 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings), replayed=False)
 
 
-def _made(
-    services: Services, tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None
-) -> NewTask:
-    """Return the task to store, counted in where that is limited. Raises Refusal (429)."""
-    new = new_task(
+def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: UUID | None) -> NewTask:
+    return new_task(
         uuids.uuid7(),
         tenant,
         offer.asked,
@@ -98,12 +96,22 @@ def _made(
         key=offer.key,
         fingerprint=offer.fingerprint,
     )
-    quotas = services.auth.ring.quotas(tenant)
+
+
+def _stored(services: Services, new: NewTask) -> "asyncio.Future[Submitted]":
+    """Have a task stored, counted in where that is limited. Raises Refusal (429); Unavailable: it was not stored."""
+    quotas = services.auth.ring.quotas(new.tenant)
     if not quotas.counts_tasks:
-        return new
+        return services.submit.put(new)
     size = len(new.payload.encode())
-    services.backlog.admit(tenant, quotas, size)
-    return new._replace(counted_bytes=size)
+    admitted = services.backlog.admit(new.tenant, quotas, size)
+    try:
+        write = services.submit.put(new._replace(counted_bytes=size))
+    except Unavailable:
+        admitted.settle()
+        raise
+    write.add_done_callback(lambda _write: admitted.settle())
+    return write
 
 
 def _to_be_counted(services: Services, tenant: str) -> bool:

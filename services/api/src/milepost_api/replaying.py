@@ -9,11 +9,12 @@ import uuid_utils.compat as uuids
 from milepost.log import Topics
 from milepost.log.writer import Record
 from milepost.store.deadletters import Failures
+from milepost_api.again import run_again
 from milepost_api.asked import read_model
 from milepost_api.dead_records import headers_of_row, resendable
 from milepost_api.endpoint import Call
 from milepost_api.problems import unavailable
-from milepost_schemas import Replayed, ReplayRequest
+from milepost_schemas import Replayed, ReplayRequest, TaskState
 from milepost_schemas.deadletter import Refusal as LeftAlone
 
 RECORDS_MOST: Final = 200
@@ -32,6 +33,7 @@ async def replay_tasks(call: Call, asked: ReplayRequest) -> Replayed:
     """Queue failed tasks again, or schedule them at a pace. Repeating it goes on; no task is taken twice.
 
     What was committed is with Postgres: whoever moves due tasks does the rest, whether this process lives or not.
+    Raises Refusal (429) if more would wait than may of the tenant: then none of these was taken.
     """
     store = call.services.dead_letters
     replay = asked.replay or uuids.uuid7()
@@ -40,7 +42,8 @@ async def replay_tasks(call: Call, asked: ReplayRequest) -> Replayed:
     chosen, more = ids[: asked.limit], len(ids) > asked.limit
     if asked.dry_run:
         return Replayed(replay=replay, dry_run=True, count=len(chosen), ids=chosen, more=more)
-    rows = await store.replay(call.tenant, chosen, replay, 0.0 if asked.rate is None else 1.0 / asked.rate)
+    spacing = 0.0 if asked.rate is None else 1.0 / asked.rate
+    rows = await run_again(call.services, call.tenant, chosen, replay, states=[TaskState.FAILED], spacing_s=spacing)
     for row in rows:
         call.services.announcer.replayed(row)
     return Replayed(

@@ -1,7 +1,8 @@
 -- replay: failed | cancelled -> queued | scheduled, by the api; new epoch
 -- Attempts start again, and the times a task may wait and take. How it had ended is kept in `attempts`, where
 -- its completion is read from if it is not published yet. With a pace ($4, seconds between two tasks) they become due
--- one after the other, behind those that the same replay ($5) scheduled before; 0 queues all at once.
+-- one after the other, behind those that the same replay ($5) scheduled before; 0 queues all at once. $6: they count for
+-- the tenant's quota of what waits, also if there was none when they were submitted.
 with asked as (
     select t.id, t.epoch, t.state, t.attempt, t.error, t.worker, t.started_at, t.finished_at
     from unnest($2::uuid[]) as w (id)
@@ -38,6 +39,9 @@ set state = case when p.at > now() then 'scheduled' else 'queued' end,
     worker = null, lease_until = null, started_at = null, finished_at = null, cancel_requested_at = null,
     due_at = p.at, queued_at = case when p.at > now() then null else now() end,
     replayed_at = coalesce(p.at, now()),
+    counted_bytes = case
+        when $6::bool then coalesce(t.counted_bytes, octet_length(t.payload::text)) else t.counted_bytes
+    end,
     expires_at = coalesce(p.at, now()) + (t.expires_at - coalesce(t.replayed_at, t.created_at)),
     deadline_at = coalesce(p.at, now()) + (t.deadline_at - coalesce(t.replayed_at, t.created_at))
 from planned as p

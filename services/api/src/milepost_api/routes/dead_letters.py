@@ -246,6 +246,7 @@ def room(router: APIRouter) -> None:
                 ProblemType.TOO_LARGE,
                 ProblemType.MEDIA,
                 ProblemType.INVALID,
+                ProblemType.QUOTA,
             ),
         },
         openapi_extra={**needs(Scope.OPERATE), **body(ReplayRequest, "At least one of the members that say which.")},

@@ -7,6 +7,7 @@ import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
 
+from milepost_api.again import run_again
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, needs, polled, problems
 from milepost_api.problems import Refusal
@@ -26,7 +27,7 @@ async def retry(call: Call) -> Reply:
     """Have a failed or cancelled task run again, its attempts counted anew."""
     services = call.services
     task = task_id(call)
-    rows = await services.dead_letters.replay(call.tenant, [task], uuids.uuid7(), states=_AGAIN)
+    rows = await run_again(services, call.tenant, [task], uuids.uuid7(), states=_AGAIN)
     if rows:
         services.announcer.replayed(rows[0])
         body = with_token(row_bytes(rows[0], services.settings), services.auth, call.principal, task)
@@ -80,7 +81,7 @@ def room(router: APIRouter) -> None:
         responses={
             202: answer(AcceptedTask, "It is queued again; its attempts start again.", "Location", "Retry-After"),
             200: answer(Task, "It was retried before and has not started yet."),
-            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE),
+            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE, ProblemType.QUOTA),
         },
         openapi_extra={**needs(Scope.OPERATE), "parameters": [TASK_ID]},
     )
