@@ -8,6 +8,7 @@
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
+# make check-chart      the Helm chart, rendered and held against Kubernetes' schemas (builds helm once: minutes)
 # make audit            whether a dependency is known to be vulnerable (a part of make check)
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make collector        the OpenTelemetry Collector, built from its Go modules into .tools/bin/otelcol (needs Go; minutes)
@@ -31,7 +32,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas metrics-page release-schemas pictures lock clean
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas metrics-page release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +73,29 @@ check: $(READY)
 	$(RUN)/python -m milepost_schemas.compatibility schemas/released schemas/published
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-asyncapi check-browser; \
 	  else echo "There is no Node here: $(BROWSER) and asyncapi.yaml are not checked."; fi
+
+# Go modules, built here: none of them ships its program in a package.
+.tools/bin/helm: | $(UV)
+	@echo "building helm (minutes, once)"
+	cd .tools && GOBIN=$(CURDIR)/.tools/bin GOFLAGS=-trimpath nice go install -ldflags="-s -w" helm.sh/helm/v4/cmd/helm@v4.3.1
+
+.tools/bin/kubectl-validate: | $(UV)
+	@echo "building kubectl-validate (minutes, once)"
+	cd .tools && GOBIN=$(CURDIR)/.tools/bin GOFLAGS=-trimpath nice go install -ldflags="-s -w" sigs.k8s.io/kubectl-validate@v0.0.4
+
+CRDS := github.com/kedacore/keda/v2@v2.21.0/config/crd/bases \
+  github.com/prometheus-operator/prometheus-operator@v0.85.0/example/prometheus-operator-crd \
+  sigs.k8s.io/gateway-api@v1.4.0/config/crd/standard
+
+.tools/crds: Makefile | $(UV)
+	@rm -rf $@.new && mkdir -p $@.new
+	@for each in $(CRDS); do module=$${each%%/config/*}; module=$${module%%/example/*}; \
+	  (cd .tools && go mod download $$module) && \
+	  cp "$$(go env GOMODCACHE)/$$each"/*.yaml $@.new/ || exit 1; done
+	@chmod -R u+w $@.new && rm -f $@.new/kustomization.yaml && rm -rf $@ && mv $@.new $@
+
+check-chart: $(READY) .tools/bin/helm .tools/bin/kubectl-validate .tools/crds
+	CHART=required $(RUN)/pytest tests/chart $(ARGS)
 
 $(VALIDATOR_READY): $(VALIDATOR)/package-lock.json
 	cd $(VALIDATOR) && npm ci --silent

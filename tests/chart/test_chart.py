@@ -1,0 +1,292 @@
+"""The chart as helm renders it, held against Kubernetes' schemas and against what Milepost needs."""
+
+import math
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from benchmarks.autoscale.wanted import wanted
+from milepost.runtime.settings import Settings
+from milepost.store import migrate
+from tests.chart.rendered import (
+    CHART,
+    CRDS,
+    RELEASE,
+    ROOT,
+    VALIDATE,
+    VALUES,
+    Manifest,
+    Rendered,
+    helm,
+    needs_tools,
+    secrets,
+    template,
+    variables,
+)
+from tests.conftest import MakeSettings
+
+pytestmark = needs_tools()
+
+SETS = sorted(path.stem for path in VALUES.glob("*.yaml"))
+KUBERNETES = "1.30"
+LEAST = VALUES / "least.yaml"
+
+
+@pytest.fixture(scope="module", params=SETS)
+def rendered(request: pytest.FixtureRequest) -> Rendered:
+    return Rendered(request.param)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Rendered:
+    return Rendered("whole")
+
+
+def _containers(rendered: Rendered) -> Iterator[tuple[str, Manifest, Manifest]]:
+    for each, pod in rendered.pods():
+        for container in pod["spec"]["containers"]:
+            yield each["metadata"]["name"], pod["spec"], container
+
+
+@pytest.mark.parametrize("values", SETS)
+def test_helm_finds_nothing_to_blame(values: str) -> None:
+    ran = helm("lint", "--strict", str(CHART), "-f", str(VALUES / f"{values}.yaml"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_kubernetes_and_the_operators_would_take_it(rendered: Rendered, tmp_path: Path) -> None:
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(rendered.text)
+    ran = _validated(manifests)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(rendered.all) > 5
+
+
+def test_the_validation_would_see_a_mistake(whole: Rendered, tmp_path: Path) -> None:
+    manifests = tmp_path / "manifests.yaml"
+    for right, wrong in (("maxReplicaCount: 40", "maxReplicaCount: many"), ("replicas: 3", "replica: 3")):
+        assert right in whole.text
+        manifests.write_text(whole.text.replace(right, wrong, 1))
+        assert _validated(manifests).returncode != 0
+
+
+def _validated(manifests: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [str(VALIDATE), str(manifests), "--local-crds", str(CRDS), "--version", KUBERNETES]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_no_pod_may_do_more_than_it_has_to(rendered: Rendered) -> None:
+    for name, pod, container in _containers(rendered):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        may = container["securityContext"]
+        assert may["readOnlyRootFilesystem"] is True, name
+        assert may["allowPrivilegeEscalation"] is False, name
+        assert may["capabilities"] == {"drop": ["ALL"]}, name
+        assert may["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert container["resources"]["limits"]["memory"], name
+        assert container["resources"]["requests"]["cpu"], name
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {"/tmp"}, name  # noqa: S108
+        assert {mount["name"] for mount in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}, name
+    for account in rendered.of("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_variable_is_a_setting_and_the_service_would_start_with_them(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {f"MILEPOST_{name.upper()}" for name in Settings.model_fields}
+    for name, _, container in _containers(rendered):
+        plain, secret = variables(container), secrets(container)
+        assert len(plain) + len(secret) == len(container["env"]), f"{name} gets a variable twice"
+        ours = {each for each in (*plain, *secret) if each.startswith("MILEPOST_")}
+        assert ours <= known, f"{name}: {sorted(ours - known)}"
+        with monkeypatch.context() as patched:
+            for variable in ours:
+                patched.setenv(variable, plain.get(variable, "x" * 40))
+            settings = Settings.load()
+        assert settings.kafka_bootstrap.startswith("kafka"), name
+
+
+def test_secrets_are_named_and_never_written(rendered: Rendered) -> None:
+    names = {
+        f"MILEPOST_{n.upper()}" for n, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+    }
+    assert not rendered.of("Secret")
+    for name, _, container in _containers(rendered):
+        assert not names & variables(container).keys(), name
+        assert {each["name"] for each in secrets(container).values()} == {"milepost"}, name
+        wanted_by_all = {"MILEPOST_DATABASE_URL"}
+        serving = {"MILEPOST_API_KEY", "MILEPOST_REDIS_URL"} if container["name"] in {"api", "notifier"} else set()
+        needed = {variable for variable, key in secrets(container).items() if not key.get("optional")}
+        assert needed == wanted_by_all | serving, name
+
+
+def test_what_selects_pods_finds_those_it_is_for(rendered: Rendered) -> None:
+    for each, pod in rendered.pods():
+        if each["kind"] == "Deployment":
+            assert rendered.matched(each["spec"]["selector"]) == [each["metadata"]["name"]]
+        for spread in pod["spec"].get("topologySpreadConstraints", []):
+            assert rendered.matched(spread["labelSelector"]) == [each["metadata"]["name"]]
+    for budget in rendered.of("PodDisruptionBudget"):
+        assert rendered.matched(budget["spec"]["selector"]) == [budget["metadata"]["name"]]
+    for policy in rendered.of("NetworkPolicy"):
+        assert rendered.matched(policy["spec"]["podSelector"]) == [policy["metadata"]["name"]]
+    for monitor in rendered.of("PodMonitor"):
+        found = rendered.matched(monitor["spec"]["selector"])
+        assert len(found) == len(rendered.of("Deployment"))
+        for name in found:
+            assert any(port["name"] == "http" for port in _ports(rendered, name))
+    for service in rendered.of("Service"):
+        (target,) = rendered.matched({"matchLabels": service["spec"]["selector"]})
+        named = {port["name"] for port in _ports(rendered, target)}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= named
+        assert service["spec"]["sessionAffinity"] == "None"
+
+
+def _ports(rendered: Rendered, workload: str) -> list[dict[str, Any]]:
+    (ports,) = [container["ports"] for name, _, container in _containers(rendered) if name == workload]
+    found: list[dict[str, Any]] = ports
+    return found
+
+
+def test_each_is_policed_and_budgeted_unless_that_is_off(rendered: Rendered) -> None:
+    workloads = {each["metadata"]["name"] for each, _ in rendered.pods()}
+    served = {each["metadata"]["name"] for each in rendered.of("Deployment")}
+    assert {each["metadata"]["name"] for each in rendered.of("NetworkPolicy")} in (workloads, set())
+    assert {each["metadata"]["name"] for each in rendered.of("PodDisruptionBudget")} in (served, set())
+    assert bool(rendered.of("NetworkPolicy")) == (len(rendered.of("Job")) == 1)
+
+
+def test_a_worker_has_longer_to_stop_than_its_tasks_have_to_end(rendered: Rendered) -> None:
+    workers = [(pod, container) for _, pod, container in _containers(rendered) if container["name"] == "worker"]
+    assert workers
+    for pod, container in workers:
+        settings = variables(container)
+        grace = pod["terminationGracePeriodSeconds"]
+        assert grace > float(settings["MILEPOST_DRAIN"]) + float(settings.get("MILEPOST_LEASE", "15")) + 15
+        probe = container["livenessProbe"]
+        patience = probe["periodSeconds"] * (probe["failureThreshold"] - 1)
+        assert patience > float(settings["MILEPOST_BLOCK_LIMIT"]) + 10, "it ends itself before the kubelet does"
+
+
+def test_a_notifier_has_the_time_to_send_its_clients_away(whole: Rendered) -> None:
+    pod = whole.one("Deployment", "-notifier")["spec"]["template"]["spec"]
+    leave = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] >= leave + math.ceil(4000 / 200) + 15
+    least = Rendered("least").one("Deployment", "-notifier")["spec"]["template"]["spec"]
+    assert least["terminationGracePeriodSeconds"] >= leave + math.ceil(10_000 / 200) + 15
+
+
+def test_migrations_come_first_and_need_nothing_that_comes_later(rendered: Rendered) -> None:
+    for job in rendered.of("Job"):
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+        pod = job["spec"]["template"]["spec"]
+        assert pod["containers"][0]["args"] == ["migrate"]
+        assert pod["restartPolicy"] == "Never"
+        assert "serviceAccountName" not in pod
+        policy = rendered.one("NetworkPolicy", "-migrate")["metadata"]["annotations"]
+        assert int(policy["helm.sh/hook-weight"]) < int(job["metadata"]["annotations"]["helm.sh/hook-weight"])
+
+
+def test_images_are_those_the_dockerfile_makes(rendered: Rendered) -> None:
+    made = (ROOT / "deploy/Dockerfile").read_text()
+    for _, _, container in _containers(rendered):
+        name = container["image"].rpartition("/")[2].partition(":")[0]
+        assert f"FROM base AS {name.removeprefix('milepost-').removesuffix('-analysis')}" in made
+
+
+def test_doors_lead_to_services_that_are_there(rendered: Rendered) -> None:
+    there = {
+        (each["metadata"]["name"], key)
+        for each in rendered.of("Service")
+        for port in each["spec"]["ports"]
+        for key in (port["name"], port["port"])
+    }
+    routes = [
+        (backend["service"]["name"], backend["service"]["port"]["name"])
+        for door in rendered.of("Ingress")
+        for rule in door["spec"]["rules"]
+        for backend in (path["backend"] for path in rule["http"]["paths"])
+    ]
+    routes += [
+        (backend["name"], backend["port"])
+        for door in rendered.of("HTTPRoute")
+        for rule in door["spec"]["rules"]
+        for backend in rule["backendRefs"]
+    ]
+    assert set(routes) <= there
+    if routes:
+        (api,) = [container for name, _, container in _containers(rendered) if name == f"{RELEASE}-milepost-api"]
+        assert variables(api)["MILEPOST_STREAM_URL"] == "wss://tasks.example/v1/stream"
+        assert variables(api)["MILEPOST_EVENTS_URL"] == "https://events.example"
+
+
+def test_a_pool_that_scales_is_left_to_keda_and_each_by_its_own_queues(whole: Rendered) -> None:
+    objects = {each["spec"]["scaleTargetRef"]["name"]: each["spec"] for each in whole.of("ScaledObject")}
+    assert objects.keys() == {f"{RELEASE}-milepost-worker-{pool}" for pool in ("default", "heavy", "watched")}
+    for name in objects:
+        (deployment,) = [each for each in whole.of("Deployment") if each["metadata"]["name"] == name]
+        assert "replicas" not in deployment["spec"]
+    default, heavy, watched = (objects[f"{RELEASE}-milepost-worker-{pool}"] for pool in ("default", "heavy", "watched"))
+    asked = default["triggers"][0]["metadata"]
+    assert asked["query"].strip() == wanted(["default", "mail.out"], most=640, within_s=10).strip()
+    assert float(asked["targetQueryValue"]) == pytest.approx(12.8)
+    asked = heavy["triggers"][0]["metadata"]
+    assert asked["query"].strip() == wanted(["analysis"], most=10, within_s=0.5).strip()
+    assert float(asked["targetQueryValue"]) == 2
+    prometheus, cpu = watched["triggers"]
+    assert 'milepost_queue_depth{queue=~"slow"}' in prometheus["metadata"]["query"]
+    assert cpu["type"] == "cpu"
+    (authentication,) = whole.of("TriggerAuthentication")
+    assert default["triggers"][0]["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    assert authentication["spec"]["secretTargetRef"][0]["name"] == "milepost-keda"
+
+
+@pytest.mark.stack
+async def test_the_query_in_the_chart_is_one_that_postgres_answers(whole: Rendered, fresh: MakeSettings) -> None:
+    settings = await fresh()
+    await migrate(settings)
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        for each in whole.of("ScaledObject"):
+            for trigger in each["spec"]["triggers"]:
+                if trigger["type"] == "postgresql":
+                    assert await connection.fetchval(trigger["metadata"]["query"]) == 0
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["existingSecret="], "existingSecret has to name"),
+        (["settings.kafka_bootstrap="], "kafka_bootstrap has to name"),
+        (["settings.kafka_sasl_password=x"], "kafka_sasl_password"),
+        (["api.settings.api_key=x"], "api_key"),
+        (["environment.MILEPOST_LEASE=9"], "MILEPOST_LEASE"),
+        (["environment.PGPASSWORD=x"], "PGPASSWORD"),
+        (["workers.default.memoryClass=vast"], "which memoryClasses does not have"),
+        (["workers.default.replica=2"], "replica"),
+        (["workers.other.scaling.enabled=true"], "queues have to be named"),
+        (["workers.default.replicas=0"], "no pool keeps a worker"),
+        (
+            [
+                "workers.default.scaling.enabled=true",
+                "workers.other.scaling.enabled=true",
+                "workers.other.queues={default}",
+            ],
+            "scales both workers.default and workers.other",
+        ),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused_with_a_reason(values: list[str], said: str) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        template(LEAST, *values)
+    assert said in str(refused.value)
