@@ -69,6 +69,7 @@ class Authenticator:
             settings.quota_requests, settings.quota_requests_per, settings.quota_queued, settings.quota_queued_bytes
         )
         self.ring = KeyRing(source or _Nowhere(), defaults=defaults)
+        self.ring.quotas(settings.tenant)  # the first look is for them: the key in the settings is looked up nowhere
         self.tokens = Tokens.of(settings)
 
     def principal(self, token: str) -> Principal | None:

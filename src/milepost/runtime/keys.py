@@ -34,6 +34,7 @@ _FORM: Final = re.compile(r"mp_[A-Za-z0-9]{8}_[A-Za-z0-9]{43}")
 
 log = get_logger("milepost.keys")
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 
@@ -50,7 +51,7 @@ class NewSecret(NamedTuple):
 
 
 class KeyRow(NamedTuple):
-    """What Postgres knows of a key. Times are Unix times, None for never."""
+    """What Postgres knows of a key. Times are Unix times, None for never. `quotas` are the tenant's own."""
 
     id: UUID
     digest: bytes
@@ -58,6 +59,7 @@ class KeyRow(NamedTuple):
     scopes: frozenset[str]
     expires_at: float | None
     revoked: bool
+    quotas: Quotas = UNBOUNDED
 
 
 class Changes(NamedTuple):
@@ -168,19 +170,30 @@ class KeyRing:
         if row is None:
             _put(self._unknown, digest, self._clock() + UNKNOWN_S, UNKNOWN_MOST)
         else:
+            self._learn_quotas(row)
             # It may have been read just before it was revoked: who looked at the changes first remembers that.
             _put(self._known, digest, row._replace(revoked=row.revoked or row.id in self._revoked), KNOWN_MOST)
 
     def quotas(self, tenant: str) -> Quotas:
-        """Return what a tenant may take, as of the last look; before the first one what the settings say."""
+        """Return what a tenant may take: as of the last look, or as it was found with a key of theirs.
+
+        Before either, as for who comes with a watch token only, it is what the settings say; the next look is for it.
+        """
         known = self._quotas.get(tenant)
         if known is None:
             known = self.defaults
-            if len(self._quotas) >= TENANTS_MOST:
-                self._quotas.clear()
-            self._quotas[tenant] = known
-            self._asked_for.add(tenant)
+            self._ask_for(tenant, known)
         return known
+
+    def _learn_quotas(self, row: KeyRow) -> None:
+        """Take the quotas that were found with a key, unless something newer is known."""
+        if row.tenant not in self._quotas or row.tenant in self._asked_for:
+            # Asked for nevertheless: they may have been read just before they were changed.
+            self._ask_for(row.tenant, row.quotas.over(self.defaults))
+
+    def _ask_for(self, tenant: str, meanwhile: Quotas) -> None:
+        _put(self._quotas, tenant, meanwhile, TENANTS_MOST)
+        self._asked_for.add(tenant)
 
     def is_revoked(self, key: UUID) -> bool:
         """Whether a key was revoked in the last hour."""
@@ -237,7 +250,7 @@ class KeyRing:
                 raise
 
 
-def _put(into: dict[bytes, V], key: bytes, value: V, most: int) -> None:
+def _put(into: dict[K, V], key: K, value: V, most: int) -> None:
     """Remember something, and forget the oldest if it is too much."""
     into.pop(key, None)
     into[key] = value

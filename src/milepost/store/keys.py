@@ -104,4 +104,5 @@ def _key_row(row: Any) -> KeyRow:
         frozenset(row["scopes"]),
         None if expires is None else expires.timestamp(),
         row["revoked_at"] is not None,
+        quotas_of(row),
     )

@@ -201,3 +201,28 @@ async def test_changes_say_when_they_were_read(keys: Counted) -> None:
     assert isinstance(first, Changes)
     assert isinstance(first.at, datetime)
     assert (await keys.keys_changed(first.at, [])).at >= first.at
+
+
+async def test_the_quotas_of_a_tenant_come_with_its_key(keys: Counted, ring: KeyRing) -> None:
+    ring.defaults = Quotas(queued=9)
+    key, _ = await stored(keys)
+    await keys.set_quotas("acme", 7, 5.0, None, None)
+    await ring.learn(key)
+    assert ring.quotas("acme") == Quotas(7, 5.0, 9)
+    # What was changed in that very moment is not overlooked, and what is known is not taken back by another key.
+    await keys.set_quotas("acme", 8, 5.0, None, None)
+    await ring.refresh()
+    known = ring.quotas("acme")
+    assert known == Quotas(8, 5.0, 9)
+    another, _ = await stored(keys)
+    await keys.set_quotas("acme", 9, 5.0, None, None)
+    await ring.learn(another)
+    assert ring.quotas("acme") is known
+
+
+async def test_who_asked_before_gets_the_quotas_that_come_with_a_key_too(keys: Counted, ring: KeyRing) -> None:
+    key, _ = await stored(keys)
+    await keys.set_quotas("acme", 7, 5.0, None, None)
+    assert ring.quotas("acme") == Quotas()
+    await ring.learn(key)
+    assert ring.quotas("acme") == Quotas(7, 5.0)
