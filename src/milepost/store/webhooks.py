@@ -37,7 +37,7 @@ class Delivery(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What came of an attempt. `state`, and `delay` in seconds if it is to be tried again."""
+    """What came of an attempt at `url`. `state`, and `delay` in seconds if it is to be tried again."""
 
     id: UUID
     attempt: int
@@ -47,6 +47,7 @@ class Settled(NamedTuple):
     error: str | None
     seconds: float
     answer: str | None
+    url: str
 
 
 class Written(NamedTuple):
@@ -174,7 +175,7 @@ class Webhooks(Store):
         return [written.get((row.id, row.attempt)) for row in rows]
 
     async def prune_deliveries(self, older_than_s: float, limit: int) -> int:
-        """Forget old deliveries, and those of deleted webhooks; return how many went."""
+        """Forget old deliveries, and those of deleted webhooks, `limit` in all; return how many went."""
         rows = await self._fetch("deliveries_prune", older_than_s, limit)
         count: int = rows[0][0]
         return count

@@ -122,6 +122,8 @@ class Outgoing:
                 answer = await _beginning(response)
         except AddressClosed as error:
             answered = Answered(None, str(error))
+        except aiohttp.ConnectionTimeoutError:
+            answered = Answered(None, f"No connection could be made within {CONNECT_S:g} s.")
         except TimeoutError:
             answered = Answered(None, f"There was no answer within {self._timeout_s:g} s.")
         except (aiohttp.ClientError, OSError, ValueError) as error:

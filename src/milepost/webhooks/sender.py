@@ -159,7 +159,7 @@ class Sender:
         )
         row = Settled(
             delivery.id, delivery.attempt, following.state, following.delay,
-            answered.status, answered.error, came.seconds, came.answer,
+            answered.status, answered.error, came.seconds, came.answer, delivery.url,
         )  # fmt: skip
         written = await self._write(row)
         if written is not None and written.disabled is not None:

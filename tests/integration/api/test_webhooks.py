@@ -44,7 +44,10 @@ async def _delivered(api: Api, store: Store, hooks: Webhooks, state: str = "fail
     taken = await hooks.take_deliveries(100, 30, of_webhook=100, of_tenant=100)
     error = None if state == "delivered" else "The receiver answered 500."
     await hooks.settle_deliveries(
-        [Settled(each.id, each.attempt, state, None, 500 if error else 200, error, 0.25, "no") for each in taken]
+        [
+            Settled(each.id, each.attempt, state, None, 500 if error else 200, error, 0.25, "no", each.url)
+            for each in taken
+        ]
     )
     return [str(each.id) for each in sorted(taken, key=lambda each: each.id, reverse=True)]
 
@@ -111,12 +114,12 @@ async def test_what_is_named_is_changed_and_nothing_else(api: Api) -> None:
 
 async def test_a_deleted_webhook_is_gone(api: Api, store: Store, hooks: Webhooks) -> None:
     made = await _made(api)
-    await _delivered(api, store, hooks)
+    (delivery,) = await _delivered(api, store, hooks)
     path = f"{PATH}/{made['id']}"
     answer = await api.call("DELETE", path)
     assert (answer.status, answer.content) == (204, b"")
     for method, below in (
-        ("GET", ""), ("DELETE", ""), ("GET", "/deliveries"), ("POST", "/ping"),
+        ("GET", ""), ("DELETE", ""), ("GET", "/deliveries"), ("GET", f"/deliveries/{delivery}"), ("POST", "/ping"),
     ):  # fmt: skip
         assert (await api.call(method, path + below)).status == 404
     assert (await api.get(PATH)).json == {"items": []}

@@ -50,6 +50,7 @@ async def _take(hooks: Webhooks, limit: int = 100, of_webhook: int = 8, of_tenan
 
 def _settled(delivery: Delivery, state: str = "delivered", **options: Any) -> Settled:
     values: dict[str, Any] = {"delay": None, "status": 200, "error": None, "seconds": 0.1, "answer": None}
+    values["url"] = delivery.url
     if state != "delivered":
         values |= {"status": 500, "error": "The receiver answered 500."}
     if state == "pending":
@@ -302,6 +303,25 @@ async def test_a_webhook_that_fails_has_one_at_once(hooks: Webhooks) -> None:
     assert len(await _take(hooks)) == 3
 
 
+async def test_the_day_of_tries_begins_with_the_first_of_them(hooks: Webhooks, pool: Pool) -> None:
+    """Not when it was noted, and not when it was replayed: perhaps there was nobody then who sends."""
+    webhook = await _hook(hooks)
+    await _ended(hooks)
+    earlier = "update milepost.deliveries set due_at = now(), begun_at = begun_at - $1 * interval '1 second'"
+    await pool.execute(earlier, GIVE_UP_S)
+    (one,) = await _take(hooks)
+    assert one.tried_s == 0
+    await hooks.settle_deliveries([_settled(one, "pending")])
+    await pool.execute(earlier, 3600.0)
+    (two,) = await _take(hooks)
+    assert 3600 <= two.tried_s < GIVE_UP_S
+    await hooks.settle_deliveries([_settled(two, "failed")])
+    assert await hooks.replay_deliveries("default", webhook, Span(ids=[one.id]), 10) == [one.id]
+    await pool.execute(earlier, GIVE_UP_S)
+    (again,) = await _take(hooks)
+    assert (again.tries, again.tried_s) == (1, 0)
+
+
 # -- settling
 
 
@@ -382,6 +402,59 @@ async def test_a_receiver_that_is_gone_disables_its_webhook_at_once(hooks: Webho
     assert "410" in row["disabled_reason"]
 
 
+async def test_of_errors_that_are_written_together_the_newest_is_the_webhooks(hooks: Webhooks) -> None:
+    webhook = await _hook(hooks)
+    for _ in range(3):
+        await _ended(hooks)
+    taken = await _take(hooks)
+    errors = ("The receiver answered 500.", "There was no answer within 15 s.", "Nobody could be connected to.")
+    await hooks.settle_deliveries([_settled(one, "pending", error=e) for one, e in zip(taken, errors, strict=True)])
+    row = await hooks.webhook("default", webhook)
+    assert row is not None
+    assert row["last_error"] == errors[-1]
+
+
+NEW_URL = "https://example.com/elsewhere"
+
+
+async def _moved(hooks: Webhooks, webhook: UUID, url: str = NEW_URL) -> Any:
+    row = await hooks.change_webhook("default", webhook, ["url"], url=url)
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("state", ["delivered", "pending", "failed"])
+async def test_what_the_url_of_before_answers_says_nothing_about_the_new_one(
+    hooks: Webhooks, pool: Pool, state: str
+) -> None:
+    webhook = await _hook(hooks)
+    await _ended(hooks)
+    (one,) = await _take(hooks)
+    row = await _moved(hooks, webhook)
+    if state == "delivered":
+        await pool.execute("update milepost.webhooks set failing_since = now(), failures = 1, last_error = 'x'")
+        row = await hooks.webhook("default", webhook)
+    await hooks.settle_deliveries([_settled(one, state, status=410 if state == "failed" else 500)])
+    assert await hooks.webhook("default", webhook) == row
+    if state != "delivered":
+        # Given up there or not: here it is tried, and at once.
+        (two,) = await _take(hooks)
+        assert (two.id, two.url, two.attempt) == (one.id, NEW_URL, 2)
+
+
+async def test_a_new_url_begins_anew(hooks: Webhooks, pool: Pool) -> None:
+    webhook = await _hook(hooks)
+    await _failing(hooks, pool, webhook, 4.9, 1000)
+    assert await _take(hooks) == []
+    url = await pool.fetchval("select url from milepost.webhooks")
+    row = await _moved(hooks, webhook, url)
+    assert (row["failures"], row["last_error"]) == (1001, "The receiver answered 500."), "it is no other"
+    row = await _moved(hooks, webhook)
+    assert (row["failing_since"], row["failures"], row["last_error"]) == (None, 0, None)
+    (one,) = await _take(hooks)
+    assert one.url == NEW_URL
+
+
 async def test_what_waited_for_a_receiver_that_was_away_goes_when_it_answers(hooks: Webhooks, pool: Pool) -> None:
     await _hook(hooks)
     for _ in range(4):
@@ -446,6 +519,16 @@ async def test_old_deliveries_and_those_of_deleted_webhooks_are_forgotten(hooks:
     assert await hooks.prune_deliveries(3600, 100) == 0
     for table in ("deliveries", "delivery_attempts", "webhooks"):
         assert await pool.fetchval(f"select count(*) from milepost.{table}") == 0, table  # noqa: S608 - a constant
+
+
+async def test_no_more_is_forgotten_at_once_than_was_asked_and_nothing_left(hooks: Webhooks) -> None:
+    gone, _ = await _hook(hooks), await _hook(hooks)
+    for _ in range(4):
+        await _ended(hooks)
+    await hooks.delete_webhook("default", gone)
+    # Four are of a webhook that was deleted, and all eight old: whoever goes on until fewer went forgets them all.
+    counts = [await hooks.prune_deliveries(-10, 3) for _ in range(4)]
+    assert counts == [3, 3, 2, 0]
 
 
 async def test_a_ping_tells_of_no_task(hooks: Webhooks) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 import ssl
 import struct
 from collections.abc import Callable
@@ -181,6 +182,16 @@ async def test_a_receiver_that_does_not_answer_is_given_up(outgoing: MakeOutgoin
     receiver.answer = never
     reply = await outgoing(webhook_timeout=0.3).send(_url(receiver), MESSAGE)
     assert reply.answered.error == "There was no answer within 0.3 s."
+
+
+async def test_a_receiver_that_takes_no_connection_is_given_up_and_that_is_said(
+    outgoing: MakeOutgoing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.webhooks.outgoing.CONNECT_S", 0.2)
+    with socket.create_server((HERE, 0)) as deaf:
+        # The kernel answers for it, and then nobody: TLS never begins.
+        reply = await outgoing().send(f"https://{NAME}:{deaf.getsockname()[1]}/", MESSAGE)
+    assert reply.answered.error == "No connection could be made within 0.2 s."
 
 
 async def test_a_name_server_that_does_not_answer_is_given_up(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import click
 
@@ -13,6 +13,8 @@ from milepost.cli.output import instant, json_option, printable, write, write_js
 from milepost.client import Client
 from milepost_schemas.webhook import (
     DeliveriesReplayed,
+    DeliveryStanding,
+    Ending,
     Webhook,
     WebhookDelivery,
     WebhookDeliveryDetail,
@@ -23,15 +25,14 @@ T = TypeVar("T")
 
 _LIST: Final = "{:<36}  {:<8}  {:<20}  {}"
 _LOG: Final = "{:<36}  {:<9}  {:<20}  {:>8}  {:<10}  {}"
-_STATES: Final = ["succeeded", "failed", "cancelled"]
+_ENDS: Final = get_args(Ending)
+_STATES: Final = get_args(DeliveryStanding)
 _PING_S: Final = 60.0
 _LOOK_S: Final = 0.3
 
 _filters: Final = (
     click.option("--type", "types", multiple=True, help="Only tasks of this type; may be repeated."),
-    click.option(
-        "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only this end; may be repeated."
-    ),
+    click.option("--state", "states", multiple=True, type=click.Choice(_ENDS), help="Only this end; may be repeated."),
     click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only with this; may be repeated."),
     click.option("--description", help="For people."),
 )
@@ -148,7 +149,7 @@ def ping(id_: str, as_json: bool) -> Exit:
 
 @webhooks.command()
 @click.argument("id_", metavar="ID")
-@click.option("--state", type=click.Choice(["pending", "sending", "delivered", "failed"]), help="Only these.")
+@click.option("--state", type=click.Choice(_STATES), help="Only these.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @json_option
 def deliveries(id_: str, state: Any, limit: int, as_json: bool) -> None:

@@ -5,17 +5,21 @@ with boundary as (
         || '00000000000000000000')::uuid as id
 ),
 old as (
-    (select d.id from milepost.deliveries as d where d.id < (select b.id from boundary as b) order by d.id limit $2)
-    union
-    (
-        select d.id
-        from milepost.webhooks as w
-        cross join lateral (
-            select e.id from milepost.deliveries as e where e.webhook_id = w.id order by e.id limit $2
-        ) as d
-        where w.deleted_at is not null
-        limit $2
-    )
+    select o.id
+    from (
+        (select d.id from milepost.deliveries as d where d.id < (select b.id from boundary as b) order by d.id limit $2)
+        union
+        (
+            select d.id
+            from milepost.webhooks as w
+            cross join lateral (
+                select e.id from milepost.deliveries as e where e.webhook_id = w.id order by e.id limit $2
+            ) as d
+            where w.deleted_at is not null
+            limit $2
+        )
+    ) as o
+    limit $2
 ),
 forgotten as (
     delete from milepost.deliveries where id in (select id from old) returning id

@@ -1,6 +1,7 @@
 -- Deliveries to send now, for $2 seconds ours. Webhooks take turns; each has at most $3 under way at once, one that
 -- fails only one, and a tenant $4. What waits for a webhook that has answered again since it was last tried is ripe too
 -- (for $5 seconds, the longest it would wait).
+-- Its tries count from the first, not from when it was noted: nobody may have been there to send it.
 -- Body and state are those of the epoch that ended; if the task was replayed since, history has them.
 with recursive waiting as (
     (
@@ -72,7 +73,8 @@ locked as (
 ),
 taken as (
     update milepost.deliveries as d
-    set state = 'sending', attempt = d.attempt + 1, due_at = now() + $2 * interval '1 second', attempted_at = now()
+    set state = 'sending', attempt = d.attempt + 1, due_at = now() + $2 * interval '1 second', attempted_at = now(),
+        begun_at = case when d.attempt = d.begun_attempt then now() else d.begun_at end
     from locked
     where d.id = locked.id
     returning d.*

@@ -1,7 +1,7 @@
 """/v1/webhooks: whom a tenant has told that tasks end, and what came of it."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import orjson
@@ -25,6 +25,7 @@ from milepost_schemas.problem import ProblemType
 from milepost_schemas.webhook import (
     DeliveriesReplayed,
     DeliveryReplay,
+    DeliveryStanding,
     NewWebhook,
     SecretRotation,
     Webhook,
@@ -38,7 +39,7 @@ from milepost_schemas.webhook import (
 
 _DEFAULT: Final = 50
 _ATTEMPTS: Final = 200
-_STATES: Final = ("pending", "sending", "delivered", "failed")
+_STATES: Final[tuple[str, ...]] = get_args(DeliveryStanding)
 _LOG: Final = "deliveries of a webhook"
 _NO_ID: Final = "This is not an id: ids are UUIDs, as the API gave them."
 _NOTHING: Final = "Nothing was changed; correct it and send it again."
