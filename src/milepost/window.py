@@ -13,7 +13,7 @@ log = get_logger("milepost.window")
 APART_S: Final = 0.025
 """Between two questions at least; while nobody runs out of room none is asked."""
 WITHHELD_S: Final = 0.1
-"""While hints are withheld it is asked this often whether they may go."""
+"""While hints are withheld it is asked this often whether they may go; the newest goes each time."""
 PAIRS: Final = 200
 """One question is about so many at most."""
 REMEMBERED: Final = 10_000
@@ -68,12 +68,15 @@ class Window(Generic[H]):
                 self._some.set()
 
     async def _look(self, pairs: Sequence[Pair]) -> None:
-        accounts = [self._accounts[pair] for pair in pairs]
-        for account in accounts:
+        # One that was told may be forgotten since: of several questions a later one found the database away.
+        accounts = {pair: account for pair in pairs if (account := self._accounts.get(pair)) is not None}
+        if not accounts:
+            return
+        for account in accounts.values():
             account.asked()
-        rooms = await self._ask(pairs)
-        for pair, account in zip(pairs, accounts, strict=True):
+        rooms = await self._ask(list(accounts))
+        for pair, account in accounts.items():
             for hint in account.told(*rooms[pair]):
-                self._send(hint, False)  # noqa: FBT003 - nothing is withheld any more
+                self._send(hint, account.pressed)
             if account.withholds:
                 self._wanted[pair] = None

@@ -55,9 +55,10 @@ class Worker:
         """Whose tasks were taken, in order."""
         return [task.tenant for task in self.took]
 
-    def hint(self, task: NewTask) -> Consumed:
+    def hint(self, task: NewTask, *, more: bool = False) -> Consumed:
         """Return a record as the api writes it."""
-        value = orjson.dumps({"task": str(task.id), "tenant": task.tenant, "type": task.type, "epoch": 0, "key": None})
+        body = {"task": str(task.id), "tenant": task.tenant, "type": task.type, "epoch": 0, "key": None, "more": more}
+        value = orjson.dumps(body)
         headers = headers_of(Dispatch, identity=f"{task.id}:0", source="/test", subject=str(task.id), traceparent=None)
         topic = self.topics.work(task.queue, task.priority)
         return ConsumerRecord(topic, 0, 0, 0, 0, None, value, None, -1, len(value), tuple(headers))
@@ -161,6 +162,16 @@ async def test_hints_that_waited_for_postgres_keep_to_what_was_paused_meanwhile(
         finally:
             cut_off.terminate()
     assert hasty.took_of == ["other"]
+
+
+async def test_a_hint_that_cannot_be_followed_but_says_that_others_wait_leads_to_them(worker: Worker) -> None:
+    unknown, other = _task("large", type="nobody.runs"), _task("large")
+    await worker.store.submit([unknown, other])
+    await worker.intake._claim([worker.hint(unknown, more=True)])
+    assert worker.took == []
+    assert worker.intake._behind
+    await worker.intake._take_turns()
+    assert [task.id for task in worker.took] == [other.id]
 
 
 async def test_what_others_of_its_loops_find_held_back_is_taken_when_a_place_is_freed_elsewhere(

@@ -63,11 +63,35 @@ async def test_withheld_hints_go_when_there_is_room_also_after_the_database_was_
     async with _running(opened):
         await count.asked.get()
         count.away = False
-        await count.asked.get()
-        await count.asked.get()
-        assert sent.empty(), "as many wait as the window holds"
+        assert await sent.get() == (FLOOR + 4, True), "as many wait as the window holds: one asks workers to look"
+        assert await sent.get() == (FLOOR + 3, True)
         count.queued = 2
-        assert [await sent.get(), await sent.get()] == [(FLOOR + 3, False), (FLOOR + 4, False)]
+        assert [await sent.get(), await sent.get()] == [(FLOOR + 1, False), (FLOOR + 2, False)]
+
+
+async def test_whose_account_is_forgotten_before_it_is_asked_for_again_keeps_nobody_from_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window, "REMEMBERED", 2)
+    monkeypatch.setattr(window, "PAIRS", 1)
+    count = Count()
+    answered: asyncio.Queue[Pair] = asyncio.Queue()
+
+    async def ask(pairs: Sequence[Pair]) -> Mapping[Pair, Room]:
+        count.away = pairs == [("b", "q")] and answered.qsize() == 1
+        rooms = await count(pairs)
+        answered.put_nowait(pairs[0])
+        return rooms
+
+    opened: Window[int] = Window(ask, lambda _hint, _more: None)
+    for tenant in ("a", "b"):
+        for n in range(FLOOR // 2 + 1):
+            opened.offer((tenant, "q"), n)
+    async with _running(opened):
+        assert [await count.asked.get() for _ in range(2)] == [[("a", "q")], [("b", "q")]]
+        opened.offer(("c", "q"), 0)  # a has room since it was told, and makes room
+        assert ("a", "q") not in opened._accounts
+        assert await count.asked.get() == [("b", "q")]
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
