@@ -8,12 +8,13 @@ from uuid import UUID
 import pytest
 
 from milepost.domain.limits import EACH, EVERYBODY, Limits, Name, Rate, Scope
+from milepost.domain.turns import Share
 from milepost.store import Claimed, Finish, GivenUp, Limited
 from milepost.store.by_turns import TENANTS, ByTurns
 from milepost.store.connection import Pool
-from milepost.store.limits import _lock
+from milepost.store.limits import _lock, group_of
 from milepost_schemas import TaskState
-from tests.integration.store.conftest import OTHER, WORKER, new_task
+from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
 
 pytestmark = pytest.mark.stack
 
@@ -108,6 +109,19 @@ async def test_a_crash_leaves_no_place_taken(store: Limited) -> None:
     await store.abandon([GivenUp(claimed.held, why, counts=True)])
     assert len(await store.sweep(10)) == 1
     assert len(await _take(await _by_turns(store, OTHER))) == 1
+
+
+async def test_by_their_times_too_none_begins_before_the_one_has_ended_that_made_room(store: Limited) -> None:
+    await store.set_limit(QUEUE, 1, None)
+    await _queued(store, 2)
+    (first,) = await _take(await _by_turns(store))
+    shares = [Share(group_of(first), 1)]
+    async with store._transaction() as connection:
+        await connection.fetchval("select now()")  # as the lock does, before what runs is counted
+        await _finish(store, [first])
+        ((second,), _) = await store._within(connection, WORKER, LEASE, shares, 0.0, await store.limits())
+    ended = (await row_of(store, first.id))["finished_at"]
+    assert second.started_at > ended
 
 
 async def test_tasks_that_ran_before_a_limit_was_set_count(store: Limited) -> None:

@@ -1,6 +1,7 @@
 -- claim: queued -> running, by a worker; new epoch
 -- The oldest tasks of some groups (see waiting.sql), of each as many as its share, that have been queued for $9 seconds:
--- 0 for a worker that takes whose turn it is, a second and more for one that looks for lost hints.
+-- 0 for a worker that takes whose turn it is, a second and more for one that looks for lost hints. Under a limit other
+-- statements of its transaction came before: now() would say that a task began before the one ended that made room.
 with ready as (
     select oldest.id
     from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::int[])
@@ -19,7 +20,8 @@ with ready as (
 )
 update milepost.tasks as t
 set state = 'running', epoch = t.epoch + 1, seq = 0, attempt = t.attempt + 1, worker = $7, error = null,
-    progress = null, started_at = now(), lease_until = now() + $8 * interval '1 second'
+    progress = null, started_at = statement_timestamp(),
+    lease_until = statement_timestamp() + $8 * interval '1 second'
 from ready
 where t.id = ready.id
 returning t.id, t.tenant, t.type, t.queue, t.priority, t.epoch, t.attempt, t.max_attempts, t.timeout_s, t.payload,
