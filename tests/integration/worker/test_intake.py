@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import uuid_utils.compat as uuid_utils
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from pydantic import SecretStr
 
 from milepost.domain.limits import Name, Scope
@@ -172,6 +172,39 @@ async def test_a_hint_that_cannot_be_followed_but_says_that_others_wait_leads_to
     assert worker.intake._behind
     await worker.intake._take_turns()
     assert [task.id for task in worker.took] == [other.id]
+
+
+async def test_hints_are_followed_while_looks_see_only_what_cannot_be_taken(
+    settings: Settings, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.store.by_turns.TENANTS", 1)
+    # So many that looks do not come to the newcomer while anybody waits for this test.
+    await worker.store.submit([_task(f"tenant-{n:03}", type="nobody.runs") for n in range(400)])
+    newcomer = _task("zoe")
+    await worker.store.submit([newcomer])
+
+    async def barren() -> bool:
+        return worker.intake._barren > 2
+
+    async with background(("limits", worker.intake.keep_to_limits), ("push", worker.intake.push)):
+        await eventually(barren, "looks that bring nothing although others wait")
+        await _send(settings, worker.hint(newcomer))
+        await worker.until_took("zoe")
+        # As many as there are slots, after which others may be next.
+        crowd = [_task("zoe") for _ in range(SLOTS)]
+        await worker.store.submit(crowd)
+        await _send(settings, *(worker.hint(task) for task in crowd))
+        await worker.until_took(*["zoe"] * (1 + SLOTS))
+
+
+async def _send(settings: Settings, *records: Consumed) -> None:
+    producer: Any = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
+    await producer.start()
+    try:
+        for record in records:
+            await producer.send_and_wait(record.topic, record.value, headers=list(record.headers))
+    finally:
+        await producer.stop()
 
 
 async def test_what_others_of_its_loops_find_held_back_is_taken_when_a_place_is_freed_elsewhere(

@@ -33,7 +33,7 @@ HELD_S = 0.25
 PASSED_OVER = 1_000
 """So many hints are read at once by a worker that does not follow them."""
 BARREN_S = (0.02, 0.25)
-"""Pause after a second look that brought nothing although somebody waits: the first, and at most."""
+"""Hints are waited for so long after a second look that brought nothing although others wait: at first, and at most."""
 BUSY_TIMES = 5
 """So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
@@ -111,15 +111,16 @@ class Intake:
                 if self._running.free <= 0:
                     self._behind = True
                     await self._running.has_free()
-                if self._behind:
+                if not self._behind:
+                    await self._follow_hints(IDLE_WAIT_S)
+                    continue
+                if not self._barren:
                     await self._pass_over_hints()
-                    await self._take_turns()
-                else:
-                    await self._follow_hints()
+                await self._take_turns()
 
-    async def _follow_hints(self) -> None:
+    async def _follow_hints(self, wait_s: float) -> None:
         free = self._running.free
-        records = await self._reader.read_in_order(self._lanes, free, IDLE_WAIT_S)
+        records = await self._reader.read_in_order(self._lanes, free, wait_s)
         self._idle = not records
         if records:
             await self._claim(records)
@@ -148,7 +149,11 @@ class Intake:
             self._committed_at = now
 
     async def _take_turns(self) -> None:
-        """Take what free slots there are for, whose turn it is; after the last one, follow hints again."""
+        """Take what free slots there are for, whose turn it is; after the last one, follow hints again.
+
+        Hints are followed, too, while looks are barren: where more tenants wait than one look sees, and none of those
+        may be taken (paused, behind limits, of types nobody here knows), it may be long until somebody's turn comes.
+        """
         self._idle = False
         try:
             got, more = await self._take(0.0)
@@ -160,11 +165,11 @@ class Intake:
         self._behind = more
         if got or not more:
             self._barren = 0
-        else:
+        elif self._running.free > 0:
             first, most = BARREN_S
-            if self._barren:
-                await asyncio.sleep(min(most, first * 2.0 ** min(self._barren, 10)))
+            wait_s = min(most, first * 2.0 ** min(self._barren, 10)) if self._barren else 0.0
             self._barren += 1
+            await self._follow_hints(wait_s)
 
     def _not_held_back(self, hints: list[tuple[str, Dispatch]]) -> list[tuple[str, Dispatch]]:
         """Return the hints whose tasks may be claimed by hint: not in a paused queue, and without a limit.
