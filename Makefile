@@ -13,6 +13,7 @@
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make collector        the OpenTelemetry Collector, built from its Go modules into .tools/bin/otelcol (needs Go; minutes)
 # make compose-demo   the whole system in containers, and the same demo in it
+# make compose-kill   from nothing, each container killed under load, an audit, down (root; deploy/try-compose)
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
 # make metrics-page   docs/metrics.md anew from the catalogue of metrics
@@ -32,7 +33,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-down schemas metrics-page release-schemas pictures lock clean
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-kill compose-down schemas metrics-page release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -151,6 +152,9 @@ compose-up:
 
 compose-demo: compose-up
 	docker compose run --rm demo
+
+compose-kill:
+	deploy/try-compose $(ARGS)
 
 compose-down:
 	docker compose down

@@ -115,7 +115,7 @@ class Reader:
                 async with self._session.get(url, headers=headers, timeout=_PATIENCE) as response:
                     if response.status == 200:
                         await self._read(response, each)
-                    elif response.status != 503:
+                    elif response.status < 500:
                         self.refused.append(f"{self.name} was refused: {response.status} {await response.text()}")
             turn += 1
             await asyncio.sleep(random.uniform(0.05, 0.5))

@@ -1,0 +1,63 @@
+"""What docker-compose.yml promises of every service, so that one that is added keeps it."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.system import ROOT
+
+TEXT = (ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+STAYING = {name: service for name, service in SERVICES.items() if service["restart"] != "no"}
+
+WRITES_ITS_ROOT = {"kafka"}
+"""Its image writes its configuration beside its program."""
+BEGINS_AS_ROOT = {"postgres"}
+"""Its entry point gives the volume to its user, and becomes that user."""
+OURS = "${MILEPOST_IMAGE_PREFIX"
+NOT_OF_THE_INSTALLATION = {"BUILD_NETWORK", "TERM"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert ("cap_add" in service) == (name in BEGINS_AS_ROOT)
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is (name not in WRITES_ITS_ROOT)
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert not service.get("privileged")
+    assert not any("docker.sock" in volume for volume in service.get("volumes", ()))
+
+
+@pytest.mark.parametrize("name", STAYING)
+def test_what_stays_comes_back_and_can_be_asked_how_it_is(name: str) -> None:
+    service = STAYING[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["stop_grace_period"]
+    # Ours may leave the question to its image.
+    assert "healthcheck" in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_opened_on_this_machine_alone(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", ()))
+
+
+def test_replicas_have_no_port_of_the_machine() -> None:
+    assert not any("ports" in SERVICES[name] for name in ("api", "notifier", "worker"))
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if OURS not in service["image"]])
+def test_images_of_others_are_named_by_version(name: str) -> None:
+    tag = SERVICES[name]["image"].partition(":")[2]
+    assert re.match(r"v?\d", tag), "without a version an image changes under the installation"
+
+
+def test_everything_that_can_be_set_is_in_the_example() -> None:
+    used = set(re.findall(r"\$\{([A-Z_]+)", TEXT)) - NOT_OF_THE_INSTALLATION
+    shown = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert used == shown
