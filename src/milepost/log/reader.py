@@ -62,8 +62,8 @@ class Reader:
         self.patience_s = PATIENCE_S
         self.connected = False
         """Whether a consumer is up and its broker answered when last asked."""
-        self.lag: int | None = None
-        """Records behind our position in our partitions when last looked, every few seconds; None: not known."""
+        self.lags: dict[str, int] = {}
+        """Records behind our position in our partitions by topic, as of a few seconds ago; empty: not known."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Reader"]:
@@ -94,7 +94,7 @@ class Reader:
         finally:
             self.connected = False
             self._consumer = None
-            self.lag = None
+            self.lags = {}
             if watching is not None:
                 watching.cancel()
             await end(consumer)
@@ -141,7 +141,7 @@ class Reader:
             await asyncio.sleep(jittered(1, base=LOOK_EVERY_S * 2 / 3, cap=LOOK_EVERY_S * 4 / 3))
             look = await self._look(consumer)
             self.connected = look.ends is not None
-            self.lag = None if look.ends is None else _lag(look)
+            self.lags = _lags(look)
             memory, self._verdict = judge(memory, look, self.patience_s)
         log.warning(
             "a consumer stands still and is replaced", why=self._verdict, topics=self._topics[:4], group=self._group
@@ -207,15 +207,20 @@ class Reader:
             log.debug("offsets were not committed; the records will come again", error=repr(error))
 
     @property
+    def lag(self) -> int | None:
+        """Records behind in all topics together; None: not known."""
+        return sum(self.lags.values()) if self.lags else None
+
+    @property
     def assigned(self) -> bool:
         """Whether the group gave us partitions (or we read without a group)."""
         return self._consumer is not None and (self._group is None or bool(self._consumer.assignment()))
 
 
-def _lag(look: Look) -> int:
+def _lags(look: Look) -> dict[str, int]:
     ends = look.ends or {}
-    return sum(
-        max(0, ends[partition] - position)
-        for partition, position in look.positions.items()
-        if position is not None and partition in ends
-    )
+    lags: dict[str, int] = {}
+    for partition, position in look.positions.items():
+        if position is not None and partition in ends:
+            lags[partition.topic] = lags.get(partition.topic, 0) + max(0, ends[partition] - position)
+    return lags

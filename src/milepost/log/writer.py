@@ -79,10 +79,15 @@ class Writer:
         return self._connected
 
     @property
+    def unacknowledged(self) -> int:
+        """Records that were taken and that the broker has not acknowledged."""
+        parked = sum(map(len, self._parked.values())) if self._parked else 0
+        return len(self._queue) + self._unacked_records + parked
+
+    @property
     def ready(self) -> bool:
         """Whether `write` will take a record."""
-        parked = sum(map(len, self._parked.values())) if self._parked else 0
-        return self._connected and len(self._queue) + self._unacked_records + parked < UNACKED_LIMIT
+        return self._connected and self.unacknowledged < UNACKED_LIMIT
 
     @property
     def at_ease(self) -> bool:

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from milepost.errors import SettingsError
-from milepost.runtime.standing import Dependency, Standings
+from milepost.runtime.standing import Dependency, Standing, Standings
 
 IDLE_S: Final = 30.0
 """A connection that has asked for nothing, or not to the end, is closed after this."""
@@ -44,6 +44,11 @@ class Health:
         ready = not self.draining and all(standings[name].ok for name in self._needed)
         status = "draining" if self.draining else "ready" if ready else "not ready"
         return ready, {"status": status, "dependencies": {name: s.shown() for name, s in standings.items()}}
+
+    @property
+    def known(self) -> dict[str, Standing]:
+        """How the dependencies were when last looked at."""
+        return self._standings.known
 
     async def run(self) -> None:
         """Keep looking, so that a report can say since when."""

@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the api and the notifier listen on.")
     api_port: int = Field(default=8000, ge=0, le=65535)
     notifier_port: int = Field(default=8001, ge=0, le=65535, description="WebSocket.")
-    notifier_http_port: int = Field(default=8002, ge=0, le=65535, description="Server-sent events, livez, readyz.")
+    notifier_http_port: int = Field(
+        default=8002, ge=0, le=65535, description="Server-sent events, livez, readyz, metrics."
+    )
     url: str = Field(default="http://127.0.0.1:8000", description="Where clients reach the api.")
     stream_url: str = Field(default="ws://127.0.0.1:8001/v1/stream", description="Where clients reach the notifier.")
     events_url: str = Field(
@@ -139,7 +141,13 @@ class Settings(BaseSettings):
         default=10, ge=0, le=19, description="Handlers in processes leave the processor to services by so much (nice)."
     )
     worker_http_port: int | None = Field(
-        default=None, ge=0, le=65535, description="livez and readyz of a worker; none: it does not listen."
+        default=None, ge=0, le=65535, description="livez, readyz and metrics of a worker; none: it does not listen."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="/metrics alone, without a key; of several processes the first of as many ports. None: see docs.",
     )
     drain: float = Field(default=10.0, ge=0, description="After SIGTERM tasks have so long to end before release.")
     retry_base: float = Field(default=1.0, gt=0, description="First retry waits up to this; it doubles from there.")

@@ -53,6 +53,11 @@ class Standings:
             self._note(name, ok, detail)
         return dict(self._last)
 
+    @property
+    def known(self) -> dict[str, Standing]:
+        """How they were when last looked at; empty before the first look."""
+        return self._last
+
     def _note(self, name: str, ok: bool, detail: str) -> None:
         last = self._last.get(name)
         changed = last is None or last.ok != ok

@@ -69,6 +69,9 @@ async def _refuse_standby(connection: Connection) -> None:
 class Pool(asyncpg.Pool):
     """asyncpg's, with a bound on every wait, and without connections to servers that take no writes."""
 
+    waiting = 0
+    """Statements that wait for a connection now."""
+
     async def fetch(self, query: str, *args: Any, **_options: Any) -> list[Any]:
         """Run a statement.
 
@@ -90,8 +93,12 @@ class Pool(asyncpg.Pool):
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Connection]:
         """Give a connection for several statements. Raises whatever asyncpg raises, TimeoutError, Unavailable."""
-        async with asyncio.timeout(ACQUIRE_S):
-            connection = await self.acquire()
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(ACQUIRE_S):
+                connection = await self.acquire()
+        finally:
+            self.waiting -= 1
         try:
             yield connection
         finally:

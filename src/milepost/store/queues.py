@@ -18,6 +18,10 @@ class Queues(Limited):
         """Return the queues a tenant sees, by name; `depth` is counted up to `most`."""
         return await self._fetch("queues", tenant, LIVE_S, most)
 
+    async def measure(self, own: str, most: int) -> list[Any]:
+        """Return what metrics say of all tenants' tasks, see measure.sql; of nothing more than `most` is counted."""
+        return await self._fetch("measure", own, most, LIVE_S)
+
     async def limit_rows(self) -> list[tuple[Limit, Any]]:
         """Return each limit with its row."""
         return [(limit_of(row), row) for row in await self._fetch("limits")]

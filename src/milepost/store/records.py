@@ -98,6 +98,8 @@ class Claimed(NamedTuple):
     created_at: datetime
     left_s: float | None = None
     """Seconds from the claim to the end of the task's total time, by the database's clock; None: without end."""
+    waited_s: float | None = None
+    """Seconds from when it was queued to the claim, by the database's clock; None: it had been started since."""
 
     @property
     def held(self) -> Held:

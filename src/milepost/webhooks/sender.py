@@ -5,11 +5,12 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from milepost.domain.delivering import Answered, Reply, after_answer
+from milepost.domain.delivering import Answered, DeliveryState, Reply, after_answer
 from milepost.errors import Unavailable
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from milepost.runtime.settings import Settings
 from milepost.store.connection import transient
 from milepost.store.webhooks import Delivery, Settled, Webhooks, Written
@@ -34,6 +35,11 @@ PRUNE_BATCH: Final = 1_000
 OURS: Final = "A fault of Milepost's; see the worker's log."
 KEPT_S: Final = 30 * 86_400.0
 """Deliveries and their log."""
+_OUTCOMES: Final = {
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.PENDING: "again",
+    DeliveryState.FAILED: "failed",
+}
 
 
 class Sender:
@@ -161,6 +167,8 @@ class Sender:
             delivery.id, delivery.attempt, following.state, following.delay,
             answered.status, answered.error, came.seconds, came.answer, delivery.url,
         )  # fmt: skip
+        WEBHOOK_ATTEMPTS.add(1, _OUTCOMES[following.state])
+        WEBHOOK_SECONDS.observe(came.seconds)
         written = await self._write(row)
         if written is not None and written.disabled is not None:
             log.warning("disabled a webhook", webhook=str(written.webhook_id), reason=written.disabled)

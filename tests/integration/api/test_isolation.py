@@ -155,6 +155,8 @@ TRIED: dict[str, Asks] = {
     "DELETE /v1/keys/{id}": _with_ids("/v1/keys/{id}"),
     "GET /v1/tenants": _plain("/v1/tenants"),
     "PUT /v1/tenants/{tenant}": _plain("/v1/tenants/victim", json={"requests": 1}),
+    "GET /metrics": _plain("/metrics"),
+    "GET /v1/metrics": _plain("/v1/metrics"),
     "POST /v1/webhooks": _plain("/v1/webhooks", json={"url": "https://example.com/", "tenant": "victim"}),
     "GET /v1/webhooks": _plain("/v1/webhooks"),
     "GET /v1/webhooks/{id}": _hook(),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -20,6 +21,9 @@ from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import background
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics import reading
+from milepost.runtime.metrics.exposition import Exposition
+from milepost.runtime.metrics.serving import measuring
 from milepost.runtime.settings import Settings
 from milepost.store import open_pool
 from milepost.store.cancellations import Cancellations
@@ -28,11 +32,13 @@ from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
 from milepost.store.queues import Queues
 from milepost.store.webhooks import Webhooks
+from milepost_api import meter
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
 from milepost_api.dead_records import DeadRecords
 from milepost_api.endpoint import Endpoint, internal, trace_id_for
 from milepost_api.known_types import KnownTypes
+from milepost_api.measured import Measured
 from milepost_api.openapi import describe
 from milepost_api.problems import Refusal
 from milepost_api.rates import Rates
@@ -46,6 +52,7 @@ from milepost_api.routes import (
     events,
     health,
     keys,
+    metrics,
     pages,
     queues,
     retry,
@@ -62,7 +69,7 @@ from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
     submit, batch, tasks, watch, cancel, retry, dead_letters, queues, events, catalogue, keys, tenants,
-    webhooks, health,
+    webhooks, health, metrics,
     documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500
@@ -93,6 +100,7 @@ class _App(FastAPI):
             offered = self.offered.get(scope["path"])
             # Or the router would take its last part for an id, where a route with one has that method.
             if offered is not None and scope["method"] not in {*offered, "OPTIONS"}:
+                meter.strayed(scope["method"], ProblemType.METHOD.value.status)
                 await _no_such_method(offered).reply(trace_id_for(scope))(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
@@ -187,7 +195,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         rates=Rates(Buckets(redis)),
         backlog=Backlog(key_store.waiting),
         webhooks=Webhooks(pool),
-        submit=GroupCommit(store.submit, limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
+        submit=GroupCommit(meter.counting(store.submit), limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
         writer=writer,
         announcer=announcer,
@@ -198,19 +206,27 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         standings=health.dependencies(settings, store, writer),
         tickets=Tickets(redis, auth.tokens),
         snapshots=Snapshots(redis),
+        exposition=Exposition("api"),
     )
     aside = DeadRecords(settings, services.dead_letters)
+    services.exposition.asks(Measured(partial(store.measure, settings.tenant)).look)
+    services.exposition.reads(
+        reading.dependencies(lambda: services.standings.known), reading.pool(pool), reading.writer(writer)
+    )
     try:
-        async with background(
-            ("kafka writer", writer.run),
-            ("acknowledged", acknowledged.run),
-            ("window", announcer.look_for_room),
-            ("types", services.types.run),
-            ("dead letters", aside.run),
-            ("health", services.standings.run),
-            ("trees", services.trees.run),
-            ("keys", auth.ring.run),
-            ("backlog", services.backlog.run),
+        async with (
+            measuring(services.exposition, settings),
+            background(
+                ("kafka writer", writer.run),
+                ("acknowledged", acknowledged.run),
+                ("window", announcer.look_for_room),
+                ("types", services.types.run),
+                ("dead letters", aside.run),
+                ("health", services.standings.run),
+                ("trees", services.trees.run),
+                ("keys", auth.ring.run),
+                ("backlog", services.backlog.run),
+            ),
         ):
             yield services
             await services.submit.drain()
@@ -242,6 +258,7 @@ async def _close(pool: Pool) -> None:
 async def _http_error(request: Request, error: Exception) -> Any:
     """Answer what Starlette's router refuses: unknown paths and methods."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    meter.strayed(request.method, status)
     if status == ProblemType.NOT_FOUND.value.status:
         refusal = Refusal(ProblemType.NOT_FOUND, "There is no such path. GET /v1/openapi.json lists them all.")
     elif status == ProblemType.METHOD.value.status:
@@ -270,5 +287,6 @@ def _methods(request: Request) -> set[str]:
 async def _bug(request: Request, error: Exception) -> Any:
     """Answer an exception from outside the endpoints; Starlette raises it again, so the server logs it."""
     trace_id = trace_id_for(request.scope)
+    meter.strayed(request.method, 500)
     log.error("request failed outside its endpoint", error=repr(error), trace_id=trace_id)
     return internal().reply(trace_id)

@@ -1,6 +1,7 @@
 """What every route has in common: who asks, the body, the span, the deadline, and how errors are answered."""
 
 import asyncio
+import time
 from typing import Any, ClassVar, Final
 
 from fastapi.routing import APIRoute
@@ -13,6 +14,7 @@ from milepost.runtime.auth import KeyEnded, Principal
 from milepost.runtime.logs import at_work, get_logger
 from milepost.runtime.tokens import TokenExpired
 from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
+from milepost_api import meter
 from milepost_api.body import read_json_body
 from milepost_api.openapi import needed
 from milepost_api.problems import Refusal, unavailable
@@ -41,6 +43,10 @@ class Call(Request):
     content: bytes
     traceparent: str
     deadline: asyncio.Timeout
+
+    def waited(self, seconds: float) -> None:
+        """Note that so much of the time it takes is what its caller asked for."""
+        self.scope["milepost.waited"] = seconds
 
     def header(self, name: bytes) -> str | None:
         """Return the first header of that lower-case name; None without one."""
@@ -72,6 +78,7 @@ class Endpoint(APIRoute):
         self.app = self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
         parent = valid_traceparent(header_of(scope, b"traceparent"))
         name = f"{scope['method']} {self.path_format}"
         try:
@@ -82,6 +89,9 @@ class Endpoint(APIRoute):
             reply = self._failed(error, scope)
         if reply.status >= 500 or scope["app"].state.verbose:
             log.log(40 if reply.status >= 500 else 10, "answered", route=name, status=reply.status)
+        waited = scope.get("milepost.waited", 0.0)
+        seconds = time.monotonic() - began - waited
+        meter.answered(self.path_format, scope["method"], reply.status, seconds, scope["milepost.traceparent"])
         await reply(scope, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive, traceparent: str) -> Reply:

@@ -9,6 +9,7 @@ from milepost.live import Snapshots, Tickets
 from milepost.log import Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
+from milepost.runtime.metrics.exposition import Exposition
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Standings
 from milepost.store import NewTask, Store, Submitted
@@ -52,3 +53,4 @@ class Services:
     standings: Standings
     tickets: Tickets
     snapshots: Snapshots
+    exposition: Exposition

@@ -8,6 +8,7 @@ from milepost.announce import Announcer
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.store.cancellations import Cancellations
+from milepost_api import meter
 from milepost_schemas import TaskState
 
 log = get_logger("milepost.api.trees")
@@ -83,6 +84,7 @@ class Trees:
         """Tell the world what became of a child; return whether it is still open."""
         match row["found"]:
             case "ended":
+                meter.ended(row["queue"], row["state"])
                 self._announcer.ended(row)
             case "asked":
                 self._announcer.cancel_request(row["child"], tenant, row["asked_traceparent"])
@@ -97,6 +99,7 @@ class Trees:
         if outcome is None:
             return False
         if outcome.moved:
+            meter.ended(outcome.row["queue"], outcome.row["state"])
             self._announcer.ended(outcome.row)
         elif not TaskState(outcome.row["state"]).terminal:
             self._announcer.cancel_request(task, tenant, outcome.row["traceparent"])

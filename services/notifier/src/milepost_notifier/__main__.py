@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logs(settings, "notifier")
     if arguments.processes > 1:
         command = [sys.executable, "-m", "milepost_notifier", "--role", arguments.role, "--one-of-many"]
-        return run_side_by_side("notifier", [(command, {})] * arguments.processes)
+        first = settings.metrics_port
+        ports = [{"MILEPOST_METRICS_PORT": str(first + n)} if first else {} for n in range(arguments.processes)]
+        return run_side_by_side("notifier", [(command, own) for own in ports])
     traced = set_up_tracing("notifier")
 
     async def body(shutdown: Shutdown) -> None:

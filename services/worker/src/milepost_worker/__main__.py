@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         registry = load(settings.tasks)
         set_up_logs(settings, "worker")
         if arguments.processes > 1:
-            return _side_by_side(overrides, arguments.processes, settings.worker_http_port)
+            return _side_by_side(overrides, arguments.processes, settings)
         set_up_tracing("worker")
 
         async def body(shutdown: Shutdown) -> None:
@@ -60,10 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _side_by_side(overrides: dict[str, Any], count: int, http_port: int | None) -> int:
+def _side_by_side(overrides: dict[str, Any], count: int, settings: Settings) -> int:
     """Keep `count` worker processes alive; signals are passed on, a second one too.
 
-    Each listens on a port of its own, from `http_port` on; None or 0 stands for all.
+    Each listens on ports of its own, from those of the settings on; None or 0 stands for all.
     """
     argv = [sys.executable, "-m", "milepost_worker"]
     for name, value in overrides.items():
@@ -71,8 +71,11 @@ def _side_by_side(overrides: dict[str, Any], count: int, http_port: int | None) 
     stopping = False
 
     def start(index: int) -> subprocess.Popen[bytes]:
-        port = {"MILEPOST_WORKER_HTTP_PORT": str(http_port + index)} if http_port else {}
-        return subprocess.Popen(argv, env=os.environ | port)
+        first = {
+            "MILEPOST_WORKER_HTTP_PORT": settings.worker_http_port, "MILEPOST_METRICS_PORT": settings.metrics_port
+        }  # fmt: skip
+        ports = {name: str(port + index) for name, port in first.items() if port}
+        return subprocess.Popen(argv, env=os.environ | ports)
 
     children = [start(index) for index in range(count)]
 

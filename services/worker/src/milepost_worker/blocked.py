@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 
 from milepost.domain.blocking import LEFT_AFTER_S, NAMED_AFTER_S, LoopWatch, Step
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import LOOP_BLOCKED
 from milepost.runtime.settings import Settings
 from milepost.store import GivenUp, Held
 from milepost_schemas import TaskError
+from milepost_worker import meter
 from milepost_worker.attempt import StopReason
+from milepost_worker.meter import Lost
 from milepost_worker.outcome import MESSAGE_CHARS, clean, error_json
 from milepost_worker.running import Running
 from milepost_worker.whereabouts import Whereabouts, whereabouts
@@ -87,6 +90,7 @@ class Blocked:
 
     def _name(self) -> None:
         self._at = whereabouts(self._main, self._thread, self._running)
+        LOOP_BLOCKED.add(1)
         attempt = self._at.attempt
         log.warning(
             "a handler blocks the loop; every task of this worker waits for it, their leases are kept",
@@ -112,6 +116,7 @@ class Blocked:
             type=attempt.claimed.type,
             at=self._at.place,
         )
+        meter.lost(Lost.BLOCKED)
         attempt.given_up = True
         await self._leave([GivenUp(attempt.held, self._error(), counts=True)])
         self._main.call_soon_threadsafe(attempt.stop, StopReason.LEASE_LOST)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from milepost.log import Reader, Topics, ensure_topics
 from milepost.log.reader import Consumed, Records
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import SET_ASIDE
 from milepost.runtime.settings import Settings
 from milepost.store import Claimed, Held, Limited
 from milepost.store.by_turns import ByTurns
@@ -19,7 +20,9 @@ from milepost.store.limits import group_of
 from milepost.store.records import PRIORITIES
 from milepost_schemas import Dispatch, Priority
 from milepost_schemas.cloudevents import UndecodableError, decode
+from milepost_worker import meter
 from milepost_worker.identity import Identity
+from milepost_worker.meter import How
 from milepost_worker.running import Running
 from milepost_worker.strays import Strays
 
@@ -89,6 +92,11 @@ class Intake:
     def connected(self) -> bool:
         """Whether work topics are read."""
         return self._reader.connected
+
+    @property
+    def lags(self) -> Mapping[str, int]:
+        """Hints behind, by topic."""
+        return self._reader.lags
 
     def close(self) -> None:
         """Claim nothing more, from now on."""
@@ -200,6 +208,8 @@ class Intake:
             except UndecodableError as error:
                 bad.append((record, str(error)))
         if bad:
+            for record, _ in bad:
+                SET_ASIDE.add(1, record.topic)
             await self._put_aside(bad)
         return hints
 
@@ -226,7 +236,8 @@ class Intake:
                 if not wanted:
                     break
                 try:
-                    await self._claimed(self._store.claim(self._identity.id, self._settings.lease, wanted))
+                    claim = self._store.claim(self._identity.id, self._settings.lease, wanted)
+                    await self._claimed(claim, How.PUSH)
                 except Unavailable as error:
                     log.warning("Postgres is away; hints are kept", error=str(error), hints=len(wanted))
                     await asyncio.sleep(jittered(tries))
@@ -237,7 +248,7 @@ class Intake:
             self._running.unreserve(slots)
         return slots
 
-    async def _claimed(self, claim: Coroutine[Any, Any, list[Claimed]]) -> int:
+    async def _claimed(self, claim: Coroutine[Any, Any, list[Claimed]], how: How) -> int:
         """Begin what a claim brings, and return how many that is; raises what the claim raised."""
         until = time.monotonic() + self._settings.lease
         mark: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -251,6 +262,7 @@ class Intake:
         finally:
             self._claims.discard(mark)
             mark.set_result(None)
+        meter.claimed(claimed, how)
         self._start(claimed, until)
         return len(claimed)
 
@@ -343,6 +355,6 @@ class Intake:
                 return claimed
 
             try:
-                return await self._claimed(claim()), more
+                return await self._claimed(claim(), How.STEAL if older_than_s else How.TURN), more
             finally:
                 self._running.unreserve(slots)

@@ -18,6 +18,7 @@ from milepost.domain.presence import Absence
 from milepost.errors import NoServer, Unavailable
 from milepost.runtime.lifecycle import background, jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import RENEWALS_FAILED
 from milepost.runtime.settings import Settings
 from milepost.store import GivenUp, Held, Session, open_session
 from milepost.store.hosts import Hosts
@@ -134,6 +135,7 @@ class Keeper:
                     last, tries = session, 0
                     await self._keep_by(session)
                 except Unavailable as error:
+                    RENEWALS_FAILED.add(1)
                     log.warning("leases could not be renewed", error=str(error), tasks=len(self._running), tries=tries)
                 finally:
                     self.connected = False

@@ -5,7 +5,9 @@ import time
 
 from milepost.runtime.logs import get_logger
 from milepost.runtime.settings import Settings
+from milepost_worker import meter
 from milepost_worker.attempt import GRACE_S, Attempt, StopReason
+from milepost_worker.meter import Lost
 from milepost_worker.running import Running
 
 log = get_logger("milepost.worker.leases")
@@ -25,6 +27,7 @@ class Leases:
         for attempt in attempts:
             if not attempt.settling:
                 log.warning("the task belongs to somebody else now; stopping its handler", task=str(attempt.id))
+                meter.lost(Lost.FENCED)
                 attempt.lease_until = min(attempt.lease_until, time.monotonic())
                 attempt.stop(StopReason.LEASE_LOST)
 
@@ -37,6 +40,7 @@ class Leases:
                     " is taken back",
                     task=str(attempt.id),
                 )
+                meter.lost(Lost.ABSENT)
                 attempt.stop(StopReason.LEASE_LOST)
 
     def cancelled(self, attempts: list[Attempt]) -> None:
@@ -58,4 +62,5 @@ class Leases:
                 log.warning(
                     "the lease is about to run out and could not be renewed; stopping the handler", task=str(attempt.id)
                 )
+                meter.lost(Lost.EXPIRED)
                 attempt.stop(StopReason.LEASE_LOST)

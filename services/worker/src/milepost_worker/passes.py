@@ -11,8 +11,10 @@ from milepost.domain.presence import Absences
 from milepost.log import Writer
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import OUTBOX_OVERDUE
 from milepost.store import Store
 from milepost_schemas import EventKind
+from milepost_worker import meter
 
 log = get_logger("milepost.worker.passes")
 
@@ -56,6 +58,7 @@ class Passes:
                 self._announcer.queued(row)
             late = await self._store.expire(BATCH)
             for row in late:
+                meter.ended(row["queue"], row["state"])
                 self._announcer.ended(row)
             if len(rows) < BATCH and len(late) < BATCH:
                 await self._sleep(await self._store.next_due())
@@ -96,10 +99,12 @@ class Passes:
     def _taken_back(self, row: Any) -> None:
         why = None if row["error"] is None else orjson.loads(row["error"])["type"]
         log.warning("took a task back", task=str(row["id"]), state=row["state"], epoch=row["epoch"], why=why)
+        meter.taken_back(why)
         if row["state"] == "queued":
             # Without an error it was given back: nothing was lost.
             self._announcer.queued(row, EventKind.QUEUED if why is None else EventKind.LEASE_LOST)
         else:
+            meter.ended(row["queue"], row["state"])
             self._announcer.ended(row)
 
     async def outbox(self) -> None:
@@ -109,6 +114,7 @@ class Passes:
             for row in rows:
                 self._announcer.overdue(row)
             if rows:
+                OUTBOX_OVERDUE.add(len(rows))
                 log.info("published overdue completions", completions=len(rows))
             if len(rows) < BATCH:
                 await asyncio.sleep(jittered(1, base=OUTBOX_EVERY_S, cap=OUTBOX_EVERY_S * 1.5))

@@ -13,13 +13,18 @@ from milepost.log.deadletters import put_aside
 from milepost.runtime.health import Health, application, bound, serving
 from milepost.runtime.lifecycle import Shutdown, background, first_of
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics import reading
+from milepost.runtime.metrics.exposition import Exposition
+from milepost.runtime.metrics.serving import add_route, measuring
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
 from milepost.store import Claimed, Limited, open_pool
+from milepost.store.connection import Pool
 from milepost.store.webhooks import Webhooks
 from milepost.tasks.registry import Registry
 from milepost.webhooks.sender import Sender
 from milepost.webhooks.trust import tls_context
+from milepost_worker import meter
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
@@ -55,12 +60,10 @@ _WITHOUT_KAFKA = "tasks are taken from Postgres, a second later; events wait"
 class Worker:
     """Everything one worker process does. `run` returns after a drain."""
 
-    def __init__(
-        self, settings: Settings, registry: Registry, modules: Sequence[str], store: Limited, hooks: Webhooks
-    ) -> None:
+    def __init__(self, settings: Settings, registry: Registry, modules: Sequence[str], pool: Pool) -> None:
         self._settings = settings
         self._registry = registry
-        self._store = store
+        store = self._store = Limited(pool)
         self.identity = Identity.new(settings, registry)
         self._writer = Writer(settings, self.identity.name)
         self._acknowledged = Acknowledged(store)
@@ -76,7 +79,7 @@ class Worker:
         self._tally = Tally()
         self._settler = Settler(store, self._announcer, settings, self._settled)
         self._passes = Passes(store, self._announcer, self._writer)
-        self._hooks = Sender(hooks, settings)
+        self._hooks = Sender(Webhooks(pool), settings)
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
         self._control = Control(settings, self.identity, self._running)
@@ -86,6 +89,14 @@ class Worker:
         self.health = Health(
             {"postgres": Dependency(self._postgres_check, _WITHOUT_POSTGRES)},
             {"kafka": Dependency(self._kafka_check, _WITHOUT_KAFKA)},
+        )
+        self._exposition = Exposition("worker")
+        self._exposition.reads(
+            meter.reading(self.identity, self._running),
+            reading.dependencies(lambda: self.health.known),
+            reading.pool(pool),
+            reading.writer(self._writer),
+            reading.readers(self._intake),
         )
         self._open: set[Attempt] = set()
         """What is not settled, also what was lost to somebody else: `_running` shows one attempt a task."""
@@ -97,9 +108,13 @@ class Worker:
         async with AsyncExitStack() as stack:
             port = self._settings.worker_http_port
             if port is not None:
-                listener = serving(application(self.health), self._settings.host, port)
+                app = application(self.health)
+                add_route(app, self._exposition)
+                listener = serving(app, self._settings.host, port)
                 port = await bound(stack, listener, "MILEPOST_WORKER_HTTP_PORT", port)
-                await stack.enter_async_context(background(("health", self.health.run)))
+            meter.begin(self.identity)
+            await stack.enter_async_context(background(("health", self.health.run)))
+            await stack.enter_async_context(measuring(self._exposition, self._settings))
             self.keeper.start()
             stack.push_async_callback(self.keeper.stop)
             async with background(
@@ -251,6 +266,6 @@ async def serve(settings: Settings, registry: Registry, modules: Sequence[str], 
     # Claims, renewals, completions and four passes may be under way at once.
     pool = await open_pool(settings, "worker", size=8)
     try:
-        await Worker(settings, registry, modules, Limited(pool), Webhooks(pool)).run(shutdown)
+        await Worker(settings, registry, modules, pool).run(shutdown)
     finally:
         pool.terminate()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,9 @@ from milepost.store.connection import transient
 from milepost.store.records import PRIORITY_NAMES
 from milepost.store.view import inline_result
 from milepost_schemas import EventKind, TaskError, TaskState
+from milepost_worker import meter
 from milepost_worker.attempt import Attempt, StopReason
+from milepost_worker.meter import Over
 from milepost_worker.outcome import Dropped, Failed, Outcome, Stopped, Succeeded, ended, error_json, out_of_time
 
 log = get_logger("milepost.worker.settle")
@@ -72,8 +75,10 @@ class Settler:
         progress = attempt.trail.progress_json
         match outcome:
             case Dropped(ended=True) if attempt.reason is StopReason.LEASE_LOST:
+                self._over(attempt, Over.LOST)
                 self._leave(attempt)
             case Dropped():
+                self._over(attempt, Over.LOST)
                 self._settled(attempt, None)
             case Succeeded(result):
                 row = Finish(attempt.held, seq, TaskState.SUCCEEDED, result=result, progress=progress)
@@ -137,6 +142,7 @@ class Settler:
         """Fail an attempt whose outcome Postgres refused: it must not hang until its lease ends, again and again."""
         log.error("the outcome could not be written", exc_info=error)
         if attempt.refused:
+            self._over(attempt, Over.LOST)
             self._settled(attempt, None)
             return
         attempt.refused = True
@@ -148,6 +154,8 @@ class Settler:
         if moved is None or moved.state is not TaskState.SCHEDULED:
             self._ended(attempt, patch, data, moved)
             return None
+        self._over(attempt, Over.RETRYING)
+        meter.retrying(attempt.claimed.queue)
         attempt.trail.send_last(EventKind.RETRYING, {**patch, **data, "state": moved.state, "due_at": moved.due_at})
         return delay
 
@@ -155,6 +163,7 @@ class Settler:
         if moved is None or moved.state is not TaskState.QUEUED:
             self._ended(attempt, patch, {}, moved)
             return
+        self._over(attempt, Over.RELEASED)
         claimed = attempt.claimed
         attempt.trail.send_last(EventKind.QUEUED, {**patch, "state": moved.state, "attempt": moved.attempt})
         self._announcer.dispatch(
@@ -175,8 +184,12 @@ class Settler:
         if moved is None:
             # Either the task was taken away and is somebody else's to tell of, or our own first write did get
             # through before the connection broke: then the outbox holds it, and its sweep tells.
+            meter.not_written()
+            self._over(attempt, Over.LOST)
             log.info("outcome was not written: the task is not ours any more, or it had been written before")
             return
+        meter.ended(claimed.queue, moved.state)
+        self._over(attempt, Over(moved.state))
         told = {**patch, **data, "state": moved.state, "finished_at": moved.finished_at, "attempt": claimed.attempt}
         attempt.trail.send_last(TERMINAL_KINDS[moved.state], told)
         view = {
@@ -189,6 +202,10 @@ class Settler:
             **told,
         }
         self._announcer.completion(claimed.id, claimed.tenant, claimed.root_id, view, claimed.traceparent)
+
+    @staticmethod
+    def _over(attempt: Attempt, how: Over) -> None:
+        meter.over(attempt, how, time.monotonic() - attempt.since)
 
 
 async def _abandon(store: Store, rows: Sequence[GivenUp]) -> list[Moved | None]:

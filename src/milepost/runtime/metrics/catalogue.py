@@ -114,15 +114,17 @@ OUTBOX_OLDEST = Gauge(
 )
 WEBHOOK_WAITING = Gauge(
     "milepost_webhook_deliveries_waiting",
-    "Deliveries that are pending or being sent, of webhooks that are not disabled; at most 10,000 are counted.",
+    "Deliveries that are pending or being sent, of webhooks that answer; at most 10,000 of each are counted.",
     (API,),
 )
 WEBHOOK_OLDEST = Gauge(
     "milepost_webhook_due_oldest_age_seconds",
-    "For how long the oldest delivery has been due without being sent; 0 when none is. Those that wait for a later"
-    " attempt are not due.",
+    "For how long the oldest delivery to a webhook that answers has been due without being sent; 0 when none is.",
     (API,),
     unit="seconds",
+)
+WEBHOOKS_FAILING = Gauge(
+    "milepost_webhooks_failing", "Webhooks whose last attempts all failed, and that are not disabled yet.", (API,)
 )
 
 # -- worker
@@ -212,7 +214,7 @@ OUTBOX_OVERDUE = Counter(
     "Completions this worker published because whoever wrote them did not get them acknowledged.",
     (WORKER,),
 )
-WEBHOOK_DELIVERIES = Counter(
+WEBHOOK_ATTEMPTS = Counter(
     "milepost_webhook_attempts_total",
     "Attempts to deliver a webhook, by outcome: delivered, again (it will be tried again), failed (for good).",
     (WORKER,),

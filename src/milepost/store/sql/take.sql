@@ -3,11 +3,11 @@
 -- 0 for a worker that takes whose turn it is, a second and more for one that looks for lost hints. Under a limit other
 -- statements of its transaction came before: now() would say that a task began before the one ended that made room.
 with ready as (
-    select oldest.id
+    select oldest.id, oldest.begun
     from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::int[])
         as g (queue, tenant, priority, type, key, share)
     cross join lateral (
-        select t.id
+        select t.id, t.started_at as begun
         from milepost.tasks as t
         where t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant and t.priority = g.priority
             and t.type = g.type and coalesce(t.key, '') = g.key
@@ -26,4 +26,6 @@ from ready
 where t.id = ready.id
 returning t.id, t.tenant, t.type, t.queue, t.priority, t.epoch, t.attempt, t.max_attempts, t.timeout_s, t.payload,
     t.labels, t.key, t.parent_id, t.root_id, t.traceparent, t.started_at, t.created_at,
-    extract(epoch from t.deadline_at - now())::float8
+    extract(epoch from t.deadline_at - now())::float8,
+    case when ready.begun is null or ready.begun < t.queued_at then
+        extract(epoch from statement_timestamp() - t.queued_at)::float8 end

@@ -1,6 +1,7 @@
 """POST /v1/tasks: the hot path."""
 
 import asyncio
+import time
 
 from fastapi import APIRouter
 
@@ -35,7 +36,9 @@ async def submit(call: Call) -> Reply:
 async def _wait(call: Call, taken: Taken, seconds: int, more: tuple[tuple[bytes, bytes], ...]) -> Reply:
     call.deadline.reschedule(asyncio.get_running_loop().time() + seconds + DEADLINE_S)
     more = (*more, (b"preference-applied", b"wait=%d" % seconds))
+    began = time.monotonic()
     row = await call.services.waits.finished(call.tenant, taken.id, seconds)
+    call.waited(time.monotonic() - began)
     call.check_again()
     if row is None:
         return _accepted(call, taken, *more)
