@@ -18,6 +18,7 @@
 # make build-browser   clients/browser/dist anew from its source (needs Node)
 # make metrics-page   docs/metrics.md anew from the catalogue of metrics
 # make schemas        write schemas/published from the code; release-schemas: what from now on nothing may break
+# make dashboards     dashboards and the rules of objectives anew from deploy/observability
 # make lock            take the newest versions that fit pyproject.toml
 
 PYTHON ?= python3
@@ -69,6 +70,7 @@ check: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/python .ci/audit.py
+	$(RUN)/python -m deploy.observability --check
 	$(RUN)/python -m milepost_schemas --check schemas/published
 	$(RUN)/python -m milepost_api.publish --check schemas/published
 	$(RUN)/python -m milepost_schemas.compatibility schemas/released schemas/published
@@ -187,6 +189,9 @@ collector: .tools/bin/otelcol
 	  sed "s|^dist:|&\n  output_path: $$work/otelcol|" $< >$$work/builder.yaml; \
 	  CGO_ENABLED=0 GOFLAGS=-buildvcs=false $$work/builder --config=$$work/builder.yaml; \
 	  mv $$work/otelcol/otelcol $@
+
+dashboards: $(READY)
+	$(RUN)/python -m deploy.observability
 
 lock: $(UV)
 	rm -f uv.lock
