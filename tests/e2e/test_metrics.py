@@ -2,10 +2,12 @@
 
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 from aiohttp import web
@@ -149,6 +151,39 @@ async def submit_some(client: Client) -> list[Run]:
     return runs
 
 
+async def counts_what_it_sends(system: System, client: Client) -> None:
+    """Watch a task by WebSocket to its end, and a while the feed by HTTP: what comes is what is counted."""
+    (notifier,) = system.notifier_urls
+    headers = {"Authorization": f"Bearer {system.key}"}
+    before = await scraped(notifier)
+    frames: Counter[str] = Counter()
+    run = await client.submit("demo.count", {"to": 4, "delay": 0.3})
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(system.streams[0], protocols=["milepost.v1"]) as line,
+        session.get(f"{notifier}/v1/events", headers=headers) as feed,
+    ):
+        assert feed.status == 200
+        await line.send_json({"t": "hello", "token": system.key})
+        await line.send_json({"t": "sub", "id": 1, "task": str(run.id)})
+        while not frames["snap"] + frames["ev"]:
+            frames[(await line.receive_json())["t"]] += 1
+        during = await scraped(notifier)
+        while not frames["end"]:
+            frames[(await line.receive_json())["t"]] += 1
+    after = await scraped(notifier)
+    for transport, number in (("websocket", 1), ("sse", 1)):
+        gauges = [each.sum("milepost_relay_connections", transport=transport) for each in (before, during)]
+        assert gauges[1] == gauges[0] + number
+    for kind, name in (("event", "ev"), ("snapshot", "snap")):
+        sent = [each.sum("milepost_frames_total", kind=kind) for each in (before, after)]
+        assert sent[1] - sent[0] == frames[name]
+    events = after.sum("milepost_events_ingested_total")
+    assert events == after.sum("milepost_event_lag_seconds_count") > before.sum("milepost_events_ingested_total")
+    assert after.sum("milepost_progress_freshness_seconds_count") > 0
+    assert after.sum("milepost_relay_closed_total") == 0
+
+
 async def test_metrics_say_what_postgres_says(fresh: MakeSettings, sink: Sink, tmp_path: Path) -> None:
     settings = await fresh()
     ports = list(allocate(["worker-0", "worker-1"], {}, tmp_path / "ports.json").values())
@@ -210,7 +245,9 @@ async def test_metrics_say_what_postgres_says(fresh: MakeSettings, sink: Sink, t
                 return any(sink.of(instance) == claimed for instance, _ in sink.claims)
 
             await eventually(pushed, "the same to come by OTLP")
+            await counts_what_it_sends(system, client)
             check(await page(system.url, key=system.key))
             check(await page(alive))
+            check(await page(system.notifier_urls[0]))
         finally:
             await connection.close()

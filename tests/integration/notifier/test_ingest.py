@@ -7,6 +7,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from milepost.live import Snapshots
+from milepost.live.pulse import Pulse
 from milepost.log import Writer
 from milepost.log.reader import Consumed
 from milepost.log.writer import Record
@@ -56,7 +57,8 @@ def record_of(event: Event, trace: str | None = None) -> Consumed:
 
 
 def ingest_of(settings: Settings, snapshots: Snapshots, writer: Any) -> Ingest:
-    return Ingest(settings, snapshots, cast("Writer", writer), traced=False)
+    pulse = Pulse(snapshots._redis, settings.topic_prefix)
+    return Ingest(settings, snapshots, pulse, cast("Writer", writer), traced=False)
 
 
 async def test_events_are_applied_with_the_trace_of_their_header(settings: Settings, snapshots: Snapshots) -> None:

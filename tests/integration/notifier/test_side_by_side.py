@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
+import aiohttp
 import psutil
 from redis.asyncio import Redis
 from websockets.frames import CloseCode
@@ -18,25 +19,41 @@ from milepost_schemas.frames import CloseCode as Told
 from tests.conftest import MakeSettings, eventually
 from tests.integration.notifier.acting import KEY, Living, Postgres, Watcher, watcher_of
 from tests.processes import alive, gone, signal_all
+from tests.scraping import scraped
 
 CLIENTS = 24
 """So many that each of two processes gets some; that one gets none happens once in eight million times."""
 
 
 @contextmanager
-def _free_ports() -> Iterator[tuple[int, int]]:
+def _free_ports() -> Iterator[tuple[int, int, int]]:
+    """Give two free ports, and one that is free with the next."""
     with socket.socket() as one, socket.socket() as two:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
-        yield one.getsockname()[1], two.getsockname()[1]
+        yield one.getsockname()[1], two.getsockname()[1], _free_pair()
+
+
+def _free_pair() -> int:
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
 
 
 class Notifiers:
     """Two processes and the one that watches over them."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, http_port: int, metrics_port: int) -> None:
         self.pid = process.pid
         self.port = port
+        self.http_url = f"http://127.0.0.1:{http_port}"
+        self.metrics_urls = [f"http://127.0.0.1:{metrics_port + n}" for n in range(2)]
         self._process = process
 
     @property
@@ -72,16 +89,17 @@ async def _start(variables: dict[str, str]) -> asyncio.subprocess.Process:
 @asynccontextmanager
 async def _two(settings: Settings, fresh: MakeSettings) -> AsyncIterator[Notifiers]:
     database = await fresh()
-    with _free_ports() as (port, http_port):
+    with _free_ports() as (port, http_port, metrics_port):
         variables = os.environ | {
             "MILEPOST_DATABASE_URL": database.database_url.get_secret_value(),
             "MILEPOST_REDIS_URL": settings.redis_url.get_secret_value(),
             "MILEPOST_API_KEY": KEY,
             "MILEPOST_NOTIFIER_PORT": str(port),
             "MILEPOST_NOTIFIER_HTTP_PORT": str(http_port),
+            "MILEPOST_METRICS_PORT": str(metrics_port),
         }
     process = await _start(variables)
-    notifiers = Notifiers(process, port)
+    notifiers = Notifiers(process, port, http_port, metrics_port)
     try:
         await notifiers.ready(2)
         yield notifiers
@@ -117,6 +135,11 @@ async def test_when_one_of_two_is_killed_the_other_serves_until_there_are_two_ag
         assert lost
         assert served
         assert lost | served == set(watchers)
+        each = [(await scraped(url)).sum("milepost_relay_connections") for url in notifiers.metrics_urls]
+        assert sorted(each) == sorted([len(lost), len(served)]), "each process shows its own"
+        async with aiohttp.ClientSession() as session, session.get(f"{notifiers.http_url}/metrics") as answer:
+            assert answer.status == 404
+            assert "MILEPOST_METRICS_PORT" in await answer.text()
 
         os.kill(killed, signal.SIGKILL)
         for port in lost:

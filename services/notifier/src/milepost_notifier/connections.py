@@ -17,6 +17,7 @@ from milepost_notifier.admission import Admission, Visit
 from milepost_notifier.budget import Budget
 from milepost_notifier.limits import Limits
 from milepost_notifier.session import Session
+from milepost_notifier.tally import TALLY
 from milepost_schemas.frames import SUBPROTOCOL
 
 PATH: Final = "/v1/stream"
@@ -37,6 +38,7 @@ class Connection(ServerConnection):
     `pause_writing`; the rest waits in the outbox, where it can be coalesced, until `resume_writing`.
     """
 
+    transport_name: Final = "websocket"
     session: Session | None = None
     flooded = False
     """The client sent more than it may; nothing it sends is looked at any more."""
@@ -107,7 +109,9 @@ class Connection(ServerConnection):
         while not self.paused and (frames := session.outbox.take(_CHUNK)):
             # What the library's send_text would make of them, without its state machine for each: this side sends
             # whole text frames only, no extension is negotiated, and `state` was asked.
-            self.transport.write(_framed(frames[0]) if len(frames) == 1 else b"".join(map(_framed, frames)))
+            text = _framed(frames[0]) if len(frames) == 1 else b"".join(map(_framed, frames))
+            TALLY.bytes += len(text)
+            self.transport.write(text)
         session.stalled = self.paused
         if session.closing is not None and self.closing is None:
             self.closing = asyncio.get_running_loop().create_task(self._say_goodbye(*session.closing))

@@ -4,8 +4,9 @@ import asyncio
 import math
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, cast
@@ -20,11 +21,13 @@ from websockets.typing import Subprotocol
 from milepost.errors import Unavailable
 from milepost.live import Channels, Snapshots, Standing, Tickets
 from milepost.live.channels import Message
+from milepost.live.pulse import Pulse
 from milepost.live.snapshots import is_finished, key_of
 from milepost.live.wire import child_of, parse
 from milepost.runtime.auth import Authenticator, Principal
 from milepost.runtime.keys import KeySource
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import FRESHNESS, REFUSED
 from milepost.runtime.settings import Settings
 from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.admission import Admission
@@ -33,6 +36,7 @@ from milepost_notifier.descent import TOLD_AT_ONCE, Descent
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.intents import Descend, Forget, Ignore, Listen, Lookup
 from milepost_notifier.limits import Limits
+from milepost_notifier.meter import show_clients
 from milepost_notifier.peer import Peer
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
 from milepost_notifier.session import Session, token_in
@@ -100,6 +104,7 @@ class Edge:
         self._source = source
         self.snapshots = Snapshots(redis)
         self.channels = Channels(redis, self._deliver, self._back)
+        self._pulse = Pulse(redis, settings.topic_prefix)
         self._feeds = Feeds(self.channels, self.snapshots, source, self.serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
         self._descent = Descent(source, self._limits.members + 1, self._answered)
@@ -123,6 +128,7 @@ class Edge:
         """Return what has to be kept running."""
         return (
             ("channels", self.channels.run),
+            ("pulse", self._hear_pulse),
             ("resolver", self._resolver.run),
             ("descent", self._descent.run),
             ("feeds", self._feeds.run),
@@ -177,6 +183,12 @@ class Edge:
     # -- clients
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        refused = await self._refusal(connection, request)
+        if refused is not None:
+            REFUSED.add(1, str(refused.status_code))
+        return refused
+
+    async def _refusal(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)  # noqa: S101 - create_connection says so
         peer, now = connection.remote_address, asyncio.get_running_loop().time()
         detail = connection.visit.come(peer[0] if peer else None, request.headers.get_all("X-Forwarded-For"), now)
@@ -326,6 +338,13 @@ class Edge:
     # -- from Redis
 
     def _deliver(self, messages: Sequence[Message]) -> None:
+        self._tell(messages)
+        for channel, message, _ in messages:
+            # Events come before the pulse that is about them: their frames are written.
+            if channel == self._pulse.name and (happened := Pulse.time_in(message)) is not None:
+                FRESHNESS.observe(max(0.0, time.time() - happened))
+
+    def _tell(self, messages: Sequence[Message]) -> None:
         now = asyncio.get_running_loop().time()
         concerned: dict[Peer, None] = {}
         for channel, message, kept in messages:
@@ -357,6 +376,16 @@ class Edge:
                         connection.write_out()
         for connection in concerned:
             self.serve(connection)
+
+    async def _hear_pulse(self) -> None:
+        """Listen for pulses, until cancelled."""
+        with suppress(Unavailable):  # it stays wanted
+            await self.channels.watch([self._pulse.channel], timeout=self._audit_every)
+        await asyncio.Event().wait()
+
+    def show(self) -> None:
+        """Set the gauges of who is connected."""
+        show_clients(self._connections)
 
     # -- time
 
@@ -390,7 +419,7 @@ class Edge:
         """
         async with self._auditing:
             watched = list(self._watched.values())
-            self.channels.leave_all_but({*self._watched, *self._feeds.channels})
+            self.channels.leave_all_but({*self._watched, *self._feeds.channels, self._pulse.channel})
             if not watched:
                 return
             now = asyncio.get_running_loop().time()

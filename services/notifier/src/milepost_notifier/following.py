@@ -9,9 +9,11 @@ import orjson
 from milepost.domain.grant import EVERYTHING, Grant
 from milepost.live import LiveEvent, View
 from milepost.live.wire import MENDED, SEED
+from milepost.runtime.metrics.catalogue import RESETS
 from milepost_notifier.intents import Descend, Forget, Intent, Lookup
 from milepost_notifier.limits import Limits
 from milepost_notifier.outbox import Outbox, Subscription
+from milepost_notifier.tally import TALLY
 from milepost_notifier.tree import Tree
 from milepost_schemas.frames import Sub
 from milepost_schemas.position import POSTGRES_INT_MAX, Position
@@ -267,6 +269,7 @@ class Following:
             self._keep(sub, event)
             return
         if event.droppable and (sub.behind or self.lagging):
+            TALLY.dropped += 1
             self.leave_behind([sub])
             return
         self._pass(sub, event)
@@ -301,7 +304,9 @@ class Following:
         sub.behind = False
         self._behind.pop(sub, None)
         tail = _last(view.tail, sub.lines, self._limits.tail) if sub.lines else None
-        self._outbox.put_snap(sub, _snap(sub.id, view, at, reset=sub.position is not None, tail=tail), at)
+        reset = sub.position is not None
+        RESETS.add(reset)
+        self._outbox.put_snap(sub, _snap(sub.id, view, at, reset=reset, tail=tail), at)
         sub.told_all(view)
 
     def _finish(self, sub: Subscription) -> None:

@@ -1,7 +1,7 @@
 """The ingest: events from Kafka into the snapshots of Redis, in batches, without losing one."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final
@@ -11,14 +11,17 @@ from opentelemetry.trace import SpanKind
 
 from milepost.errors import Unavailable
 from milepost.live import Snapshots
+from milepost.live.pulse import Pulse
 from milepost.live.wire import MEMBERS_MAX
 from milepost.log import Reader, Topics, Writer
 from milepost.log.deadletters import put_aside
 from milepost.log.reader import Consumed, Records
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import SET_ASIDE
 from milepost.runtime.settings import Settings
 from milepost.runtime.tracing import span, valid_traceparent
+from milepost_notifier.meter import Lateness
 from milepost_schemas.cloudevents import Header, UndecodableError, decode, header
 from milepost_schemas.event import Event, EventKind
 
@@ -50,7 +53,7 @@ def event_of(record: Consumed) -> Event:
 class Ingest:
     """Reads `milepost.events` and applies it. Offsets are committed after Redis and dead-letters have everything."""
 
-    def __init__(self, settings: Settings, snapshots: Snapshots, writer: Writer, *, traced: bool) -> None:
+    def __init__(self, settings: Settings, snapshots: Snapshots, pulse: Pulse, writer: Writer, *, traced: bool) -> None:
         topics = Topics(settings.topic_prefix)
         self._topics = topics
         self.group = f"{settings.topic_prefix}-{GROUP}"
@@ -58,6 +61,7 @@ class Ingest:
         """The name of this process in the group: Kafka has it from before the join on, the others see it die."""
         self._reader = Reader(settings, self.member, [topics.events], group=self.group, heartbeat_s=HEARTBEAT_S)
         self._snapshots = snapshots
+        self._pulse = pulse
         self._writer = writer
         self._traced = traced
         self._stopping = asyncio.Event()
@@ -71,6 +75,11 @@ class Ingest:
     def connected(self) -> bool:
         """Whether we are in the group, as far as we know."""
         return self._reader.connected and self._reader.assigned
+
+    @property
+    def lags(self) -> Mapping[str, int]:
+        """The same by topic; empty: not known."""
+        return self._reader.lags
 
     @property
     def lag(self) -> int | None:
@@ -119,23 +128,30 @@ class Ingest:
         """Apply a batch, however long Redis or Kafka take to come back; nothing in hand is given up."""
         bad: list[tuple[Consumed, str]] = []
         if not self._traced:
-            await self._apply(partial(_events, records, bad))
+            await self._apply(partial(_events, records, bad), len(records))
         else:
             with _spans(list(_events(records, bad))) as traced:
-                await self._apply(partial(iter, traced))
+                await self._apply(partial(iter, traced), len(traced))
         if bad:
+            for record, _ in bad:
+                SET_ASIDE.add(1, record.topic)
             await put_aside(self._writer, self._topics, bad)
 
-    async def _apply(self, events: Callable[[], Iterator[Event]]) -> None:
+    async def _apply(self, events: Callable[[], Iterator[Event]], most: int) -> None:
+        """Apply events, at most so many, and say how late they were."""
         attempt = 0
         while True:
+            late = Lateness(most)
             try:
-                self.applied += await self._snapshots.apply(events())
+                self.applied += await self._snapshots.apply(late.noting(events()))
             except Unavailable:
                 await asyncio.sleep(jittered(attempt, cap=2.0))
                 attempt += 1
             else:
-                return
+                break
+        oldest, now = late.observe(), asyncio.get_running_loop().time()
+        if oldest is not None and self._pulse.due(now):
+            await self._pulse.send(oldest, now)
 
 
 def _events(records: Records, bad: list[tuple[Consumed, str]]) -> Iterator[Event]:

@@ -1,7 +1,9 @@
 """One client's interest in feeds: what it is told of all tasks of its tenant."""
 
 from milepost.domain.feed_filter import Filter
+from milepost.runtime.metrics.catalogue import RESETS
 from milepost_notifier.outbox import Outbox
+from milepost_notifier.tally import TALLY
 
 
 class _Feed:
@@ -70,6 +72,7 @@ class Listening:
                 continue
             if feed.missed or lagging:
                 feed.missed = True
+                TALLY.dropped += 1
             else:
                 self._outbox.put(b'{"t":"changes","id":%d,"changes":%b}' % (number, changes))
 
@@ -84,4 +87,5 @@ class Listening:
 
     def _say_live(self, number: int, feed: _Feed, *, reset: bool) -> None:
         feed.live, feed.missed = True, False
+        RESETS.add(reset)
         self._outbox.put(b'{"t":"live","id":%d%b}' % (number, b',"reset":true' if reset else b""))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from milepost.live import LiveEvent, View
 from milepost.live.wire import merged_text
+from milepost_notifier.tally import TALLY
 from milepost_schemas.position import Position
 
 KNOWN_MAX: Final = 4096
@@ -175,6 +176,7 @@ class Outbox:
         """Queue an event, or let it take the place of the progress that is the last thing queued for `sub`."""
         tail = sub.tail
         if tail is not None and tail.event is not None and event.alone:
+            TALLY.coalesced += 1
             self.size += event.size - tail.event.size
             tail.merged += 1 + tail.event.merged
             tail.event = event
@@ -199,6 +201,12 @@ class Outbox:
             self.size -= entry.size
             size -= entry.size
             entries.append(entry)
+            if entry.event is not None:
+                TALLY.events += 1
+            elif entry.at is not None:
+                TALLY.snapshots += 1
+            else:
+                TALLY.others += 1
         return entries
 
     def drop_events(self) -> set[Subscription]:
@@ -218,6 +226,7 @@ class Outbox:
                     sub.position = entry.at
                 kept.append(entry)
             elif event.droppable:
+                TALLY.dropped += 1
                 carried.setdefault(sub, entry.prev)
                 behind.add(sub)
                 sub.position = carried[sub]

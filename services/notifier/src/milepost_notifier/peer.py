@@ -15,6 +15,11 @@ class Peer(Protocol):
     visit: Visit
 
     @property
+    def transport_name(self) -> str:
+        """Return `websocket` or `sse`."""
+        ...
+
+    @property
     def closing(self) -> asyncio.Future[None] | None:
         """Done when the goodbye is said; None while there is none."""
         ...

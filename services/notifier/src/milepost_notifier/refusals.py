@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from milepost.errors import MilepostError
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics.catalogue import REFUSED
 from milepost.runtime.tracing import new_traceparent, trace_id_of, valid_traceparent
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 
@@ -63,6 +64,7 @@ async def answering(
     try:
         return await handler(request)
     except Refusal as refusal:
+        REFUSED.add(1, str(refusal.kind.value.status))
         return refusal.response(_trace_of(request))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))

@@ -9,19 +9,26 @@ from redis.asyncio import Redis
 
 from milepost.errors import Unavailable
 from milepost.live import Snapshots, connect
+from milepost.live.pulse import Pulse
 from milepost.log import Writer
 from milepost.log.membership import expel
 from milepost.runtime.health import Health, application, bound, serving
 from milepost.runtime.lifecycle import Shutdown, background
 from milepost.runtime.logs import get_logger
+from milepost.runtime.metrics import reading
+from milepost.runtime.metrics.exposition import Exposition
+from milepost.runtime.metrics.serving import add_refusal, add_route, measuring
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
 from milepost.store import Store, open_pool
+from milepost.store.connection import Pool
 from milepost.store.keys import Keys
+from milepost_notifier import meter
 from milepost_notifier.edge import Edge
 from milepost_notifier.ingest import Ingest
 from milepost_notifier.members import Members
 from milepost_notifier.streams import Streams
+from milepost_notifier.tally import TALLY
 
 log = get_logger("milepost.notifier")
 
@@ -45,8 +52,10 @@ class Notifier:
         ingest: Ingest | None,
         writer: Writer | None,
         *,
+        pool: Pool | None = None,
         shared: bool = False,
     ) -> None:
+        """`pool` is what `source` asks by."""
         self._settings = settings
         self._shared = shared
         self._redis = redis
@@ -64,17 +73,33 @@ class Notifier:
             useful["postgres"] = Dependency(self._postgres_check, _WITHOUT_POSTGRES)
         self.health = Health(needed, useful)
         self.http_port = 0
+        self._exposition = Exposition("notifier")
+        self._exposition.reads(TALLY.read, reading.dependencies(lambda: self.health.known))
+        if edge is not None:
+            self._exposition.reads(edge.show)
+        if pool is not None:
+            self._exposition.reads(reading.pool(pool))
+        if ingest is not None:
+            self._exposition.reads(reading.readers(ingest))
+        if writer is not None:
+            self._exposition.reads(reading.writer(writer))
 
     async def run(self, shutdown: Shutdown) -> None:
         """Serve until a shutdown is asked for, then send clients away and stop reading."""
         async with AsyncExitStack() as stack:
             port = self._settings.notifier_http_port
             app = application(self.health)
+            if self._shared:
+                add_refusal(app)
+            elif self._settings.metrics_port is None:
+                add_route(app, self._exposition)
             if self.edge is not None:
                 app.add_subapp("/v1", Streams(self.edge, self._settings).application())
             listener = serving(app, self._settings.host, port, shared=self._shared)
             self.http_port = await bound(stack, listener, "MILEPOST_NOTIFIER_HTTP_PORT", port)
             await stack.enter_async_context(background(("health", self.health.run)))
+            meter.begin()
+            await stack.enter_async_context(measuring(self._exposition, self._settings))
             if self._writer is not None:
                 await stack.enter_async_context(background(("kafka writer", self._writer.run)))
             if self._ingest is not None:
@@ -145,20 +170,23 @@ async def build_notifier(
         stack.push_async_callback(redis.aclose)
         edge = ingest = writer = None
         source: Keys | None = None
+        pool: Pool | None = None
         if role in {"all", "edge"}:
-            source = await stack.enter_async_context(_task_source(settings))
+            pool = await stack.enter_async_context(_asked(settings))
+            source = Keys(pool)
             edge = Edge(settings, redis, source, keys=source, shared=shared)
         if role in {"all", "ingest"}:
             writer = Writer(settings, "milepost-notifier")
-            ingest = Ingest(settings, Snapshots(redis), writer, traced=traced)
-        yield Notifier(settings, redis, edge, source, ingest, writer, shared=shared)
+            pulse = Pulse(redis, settings.topic_prefix)
+            ingest = Ingest(settings, Snapshots(redis), pulse, writer, traced=traced)
+        yield Notifier(settings, redis, edge, source, ingest, writer, pool=pool, shared=shared)
 
 
 @asynccontextmanager
-async def _task_source(settings: Settings) -> AsyncIterator[Keys]:
+async def _asked(settings: Settings) -> AsyncIterator[Pool]:
     """Give what is asked about tasks that Redis does not know, and about keys: Postgres."""
     pool = await open_pool(settings, "notifier", size=4)
     try:
-        yield Keys(pool)
+        yield pool
     finally:
         pool.terminate()

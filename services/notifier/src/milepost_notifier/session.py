@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from milepost.domain.feed_filter import ALL, Filter, filter_of
 from milepost.live import LiveEvent, View
 from milepost.runtime.auth import KeyEnded, Principal
+from milepost.runtime.metrics.catalogue import DEGRADED
 from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.budget import Budget
 from milepost_notifier.following import FORBIDDEN, Following, err
@@ -22,6 +23,7 @@ from milepost_notifier.intents import Ignore, Intent, Listen
 from milepost_notifier.limits import Limits
 from milepost_notifier.listening import Listening
 from milepost_notifier.outbox import Outbox
+from milepost_notifier.tally import closed
 from milepost_notifier.validity import Validity
 from milepost_schemas.frames import CLIENT_FRAME, CloseCode, Hello, Ping, Pong, Sub, Unsub
 from milepost_schemas.position import Position
@@ -191,6 +193,16 @@ class Session:
         self._following.child(parent, child, event)
         self._weigh(now)
 
+    @property
+    def tasks(self) -> int:
+        """Subscriptions to tasks."""
+        return len(self._following)
+
+    @property
+    def feeds(self) -> int:
+        """Subscriptions to feeds."""
+        return len(self._listening)
+
     def has(self, number: int) -> bool:
         """Return whether there is, still, a subscription of this number."""
         return number in self._following or number in self._listening
@@ -305,6 +317,7 @@ class Session:
 
     def _lag(self, *, on: bool) -> None:
         self.lagging = self._following.lagging = on
+        DEGRADED.add(on)
         self.outbox.put(b'{"t":"lag","on":%b}' % (b"true" if on else b"false"))
 
     def _remove_all(self) -> None:
@@ -336,6 +349,7 @@ class Session:
         self._close(CloseCode.PROTOCOL_VIOLATION, what)
 
     def _close(self, code: CloseCode, detail: str = "") -> None:
+        closed(code)
         reason = f"{code.text}: {detail}" if detail else code.text
         self.closing = (code.code, reason.encode()[:REASON_MAX].decode(errors="ignore"))
         self._remove_all()

@@ -17,6 +17,7 @@ from milepost_notifier.following import FORBIDDEN
 from milepost_notifier.outbox import Entry
 from milepost_notifier.refusals import Refusal, too_many, unavailable
 from milepost_notifier.session import NOT_FOUND, Session
+from milepost_notifier.tally import TALLY
 from milepost_schemas.frames import CloseCode
 from milepost_schemas.position import Position
 from milepost_schemas.problem import ProblemType
@@ -47,6 +48,8 @@ class Stream:
     The outbox is written while the transport takes it. When its buffer is full the rest waits in the outbox, where it
     can be coalesced, until `run` finds room again. So frames wake no task; only what is over or stuck does.
     """
+
+    transport_name: Final = "sse"
 
     def __init__(
         self, request: web.Request, session: Session, visit: Visit, task: UUID | None, since: Position | None
@@ -175,6 +178,7 @@ class Stream:
 
     def _write(self, text: bytes) -> None:
         if text and not self._transport.is_closing():
+            TALLY.bytes += len(text)
             self._transport.write(b"%x\r\n%b\r\n" % (len(text), text) if self._chunked else text)
 
 
