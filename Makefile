@@ -14,6 +14,7 @@
 # make collector        the OpenTelemetry Collector, built from its Go modules into .tools/bin/otelcol (needs Go; minutes)
 # make compose-demo   the whole system in containers, and the same demo in it
 # make compose-kill   from nothing, each container killed under load, an audit, down (root; deploy/try-compose)
+# make observability  traces and metrics of it, looked for in Jaeger and Prometheus (root; deploy/try-observability)
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
 # make metrics-page   docs/metrics.md anew from the catalogue of metrics
@@ -28,13 +29,15 @@ UV := .tools/bin/uv
 BROWSER := clients/browser
 BROWSER_READY := $(BROWSER)/node_modules/.ready
 OCB := v0.161.0
+# The same as 2.13.0: the newest of Jaeger v2 that can be had as a Go module. docker-compose.yml names it too.
+JAEGER := v1.76.0
 VALIDATOR := schemas/validator
 VALIDATOR_READY := $(VALIDATOR)/node_modules/.ready
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-kill compose-down schemas metrics-page release-schemas pictures lock clean
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -158,6 +161,9 @@ compose-demo: compose-up
 compose-kill:
 	deploy/try-compose $(ARGS)
 
+observability:
+	deploy/try-observability $(ARGS)
+
 compose-down:
 	docker compose down
 
@@ -192,6 +198,17 @@ collector: .tools/bin/otelcol
 
 dashboards: $(READY)
 	$(RUN)/python -m deploy.observability
+
+# Without its pages: they are built with Node, elsewhere. Its query API is there.
+jaeger: .tools/bin/jaeger
+
+.tools/bin/jaeger:
+	@echo "building Jaeger (several minutes, once)"
+	@mkdir -p .tools/bin
+	@set -e; work=$$(mktemp -d); trap 'chmod -R u+w $$work; rm -rf $$work' EXIT; \
+	  source=$$(cd $$work && go mod download -json github.com/jaegertracing/jaeger@$(JAEGER) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
+	  cp -R "$$source" $$work/jaeger; chmod -R u+w $$work/jaeger; \
+	  cd $$work/jaeger && GOFLAGS="-buildvcs=false -trimpath -mod=mod" go build -ldflags '-s -w' -o $(CURDIR)/$@ ./cmd/jaeger
 
 lock: $(UV)
 	rm -f uv.lock

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.compose import course
 from tests.compose.engine import Failed, Project
+from tests.compose.promises import Proxy, keeps
 from tests.compose.stand_ins import provide
 from tests.compose.told import Trial
 from tests.compose.trying import Step, say, tried
@@ -19,7 +20,7 @@ MORE = ("--scale=worker=3", "--scale=notifier=2", "--scale=api=2")
 FEWER = ("--scale=worker=2", "--scale=notifier=1", "--scale=api=1")
 
 
-def kill_each(project: Project, folder: Path, _settings: dict[str, str], step: Step) -> None:
+def kill_each(project: Project, folder: Path, settings: dict[str, str], step: Step) -> None:
     """Go the whole way. Raises Failed."""
     if made := provide(*IMAGES):
         step(f"stand-ins, made here, of {', '.join(made)}")
@@ -34,6 +35,9 @@ def kill_each(project: Project, folder: Path, _settings: dict[str, str], step: S
         try:
             lines = course.demonstrates(project, trial)
             step(f"docker compose run demo: {lines[0]} … and {len(lines) - 1} lines more")
+            proxy = Proxy(settings["MILEPOST_URL"], settings["MILEPOST_API_KEY"])
+            step("through the proxy: " + "; ".join(keeps(proxy)))
+            trial.ask(do="known", tasks=proxy.submitted)
             _under_load(project, trial, step)
         finally:
             trial.end()

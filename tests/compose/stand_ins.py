@@ -1,7 +1,7 @@
 """Images that docker-compose.yml names: pulled where there is a registry, else made here.
 
 A stand-in has the public image's name, user, paths and signal, as far as docker-compose.yml relies on them. Its program
-comes from Debian's packages or from Go modules (`make`). It needs debian:trixie-slim, and builds with
+comes from Debian's packages or from Go modules (`make collector jaeger`). It needs debian:trixie-slim, and builds with
 BUILD_NETWORK=host where package registries are reached in no other way.
 """
 
@@ -29,6 +29,7 @@ def _packages(names: str) -> str:
 
 
 _DEBIAN = "FROM debian:trixie-slim\n"
+_WITH_WGET = _DEBIAN + _packages("busybox") + "RUN ln -s busybox /usr/bin/wget\n"
 
 STAND_INS = {
     "haproxy:3.0": Recipe(
@@ -41,6 +42,38 @@ STOPSIGNAL SIGUSR1
 USER haproxy
 WORKDIR /var/lib/haproxy
 CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+"""
+    ),
+    "otel/opentelemetry-collector-contrib:0.161.0": Recipe(
+        """\
+FROM scratch
+USER 10001:10001
+COPY otelcol /otelcol-contrib
+ENTRYPOINT ["/otelcol-contrib"]
+CMD ["--config", "/etc/otelcol-contrib/config.yaml"]
+""",
+        "otelcol",
+    ),
+    "jaegertracing/jaeger:2.13.0": Recipe(
+        _WITH_WGET
+        + """\
+COPY jaeger /cmd/jaeger/jaeger-linux
+ENV JAEGER_LISTEN_HOST=0.0.0.0
+VOLUME /tmp
+ENTRYPOINT ["/cmd/jaeger/jaeger-linux"]
+USER 10001
+""",
+        "jaeger",
+    ),
+    "prom/prometheus:v3.15.0": Recipe(
+        _WITH_WGET
+        + _packages("prometheus")
+        + """\
+RUN mkdir -p /prometheus && chown nobody:nogroup /prometheus
+USER nobody
+WORKDIR /prometheus
+VOLUME /prometheus
+ENTRYPOINT ["/usr/bin/prometheus"]
 """
     ),
 }

@@ -16,8 +16,10 @@ WRITES_ITS_ROOT = {"kafka"}
 """Its image writes its configuration beside its program."""
 BEGINS_AS_ROOT = {"postgres"}
 """Its entry point gives the volume to its user, and becomes that user."""
+CANNOT_BE_ASKED = {"otel-collector"}
+"""Its image holds its program and nothing that could ask it."""
 OURS = "${MILEPOST_IMAGE_PREFIX"
-NOT_OF_THE_INSTALLATION = {"BUILD_NETWORK", "TERM"}
+NOT_OF_THE_INSTALLATION = {"BUILD_NETWORK", "TERM", "OTELCOL_DECISION_WAIT"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -39,7 +41,7 @@ def test_what_stays_comes_back_and_can_be_asked_how_it_is(name: str) -> None:
     assert service["restart"] == "unless-stopped"
     assert service["stop_grace_period"]
     # Ours may leave the question to its image.
-    assert "healthcheck" in service
+    assert "healthcheck" in service or name in CANNOT_BE_ASKED
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -60,4 +62,28 @@ def test_images_of_others_are_named_by_version(name: str) -> None:
 def test_everything_that_can_be_set_is_in_the_example() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", TEXT)) - NOT_OF_THE_INSTALLATION
     shown = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert used == shown
+    assert used == shown - {"COMPOSE_PROFILES"}
+
+
+def test_the_proxy_is_believed_by_the_address_it_has() -> None:
+    address = SERVICES["proxy"]["networks"]["edge"]["ipv4_address"]
+    for name in ("api", "notifier"):
+        assert SERVICES[name]["environment"]["MILEPOST_TRUSTED_PROXIES"] == f"${{MILEPOST_TRUSTED_PROXIES:-{address}}}"
+
+
+def test_prometheus_looks_for_every_service_of_ours() -> None:
+    jobs = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    asked = [asked for job in jobs for asked in job.get("dns_sd_configs", ())]
+    assert {name for each in asked for name in each["names"]} == {"api", "notifier", "worker"}
+    for each in asked:
+        for name in each["names"]:
+            assert each["port"] == SERVICES[name]["environment"]["MILEPOST_METRICS_PORT"]
+            assert set(SERVICES[name]["networks"]) & set(SERVICES["prometheus"]["networks"])
+
+
+def test_graphs_lead_to_traces() -> None:
+    folder = ROOT / "deploy" / "grafana" / "provisioning" / "datasources"
+    sources = {each["uid"]: each for each in yaml.safe_load((folder / "milepost.yaml").read_text())["datasources"]}
+    [link] = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert link["name"] == "trace_id"
+    assert sources[link["datasourceUid"]]["type"] == "jaeger"
