@@ -140,7 +140,8 @@ class DeliveryReplay(Request):
     state: Literal["delivered", "failed"] | None = None
     noted_from: Timestamp | None = None
     noted_before: Timestamp | None = None
-    limit: int = Field(default=REPLAY_MOST, ge=1, le=REPLAY_MOST)
+    limit: int = Field(default=REPLAY_MOST, ge=1, le=REPLAY_MOST, description="Of those in a span, at a time.")
+    cursor: str | None = Field(default=None, description="`next` of the answer before, with the same members.")
 
     @model_validator(mode="after")
     def _which(self) -> "DeliveryReplay":
@@ -154,7 +155,8 @@ class DeliveriesReplayed(Contract):
 
     count: int
     ids: list[UUID]
-    more: bool = Field(description="The limit was reached: repeat the request.")
+    more: bool = Field(description="The limit was reached: repeat the request with `next` as `cursor`.")
+    next: str | None = Field(default=None, description="Opaque cursor: where the same replay goes on.")
 
 
 class TaskWebhook(Contract):

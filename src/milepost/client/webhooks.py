@@ -114,11 +114,13 @@ class Webhooks:
         noted_from: datetime | None = None,
         noted_before: datetime | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
     ) -> DeliveriesReplayed:
         """Have deliveries made once more: those named, or all that match, at most `limit` (1,000) at a time.
 
-        Those that are pending are left alone, so repeating a call for failed ones goes on. Raises Refused when nothing
-        says which.
+        While the answer has a `next`, call it again with that as `cursor` and everything else as it was: nothing is
+        made twice then, and what ended or was sent since the first call is left alone. So is what is pending. Raises
+        Refused when nothing says which.
         """
         body = _given(
             ids=None if ids is None else [str(task_uuid(each)) for each in ids],
@@ -126,6 +128,7 @@ class Webhooks:
             noted_from=None if noted_from is None else noted_from.isoformat(),
             noted_before=None if noted_before is None else noted_before.isoformat(),
             limit=limit,
+            cursor=cursor,
         )
         return parsed(_REPLAYED, await self._http.call("POST", _path(webhook) + "/replay", json=body))
 

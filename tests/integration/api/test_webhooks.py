@@ -175,12 +175,17 @@ async def test_deliveries_are_made_once_more_one_or_many(api: Api, store: Store,
     failed = await _delivered(api, store, hooks, "failed", 3)
     good = await _delivered(api, store, hooks, "delivered")
     assert (await api.post(path, json={"ids": [good[0], str(uuids.uuid7())]})).json == {
-        "count": 1, "ids": good, "more": False,
+        "count": 1, "ids": good, "more": False, "next": None,
     }  # fmt: skip
-    assert (await api.post(path, json={"state": "failed", "limit": 2})).json == {
-        "count": 2, "ids": failed[:0:-1], "more": True,
+    asked = {"state": "failed", "noted_from": "2026-01-01T00:00:00Z", "limit": 2}
+    page = (await api.post(path, json=asked)).json
+    assert (page["count"], page["ids"], page["more"]) == (2, failed[:0:-1], True)
+    for wrong in ({"cursor": page["next"]}, {**asked, "state": "delivered", "cursor": page["next"]},
+                  {**asked, "cursor": "x"}, {**asked, "cursor": "1" + page["next"]}):  # fmt: skip
+        assert (await api.post(path, json=wrong)).status == 422
+    assert (await api.post(path, json={**asked, "cursor": page["next"]})).json == {
+        "count": 1, "ids": failed[:1], "more": False, "next": None,
     }  # fmt: skip
-    assert (await api.post(path, json={"state": "failed", "limit": 2})).json["ids"] == failed[:1]
     assert (await api.post(path, json={"state": "failed"})).json["count"] == 0
     refused: list[Any] = [{}, {"ids": []}, {"ids": ["x"]}, {"state": "pending"}, {"limit": 5}, {"noted_from": "now"}]
     for wrong in refused:

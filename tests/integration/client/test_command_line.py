@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.receiver import receiving, saying
@@ -220,6 +221,16 @@ async def test_webhooks_are_made_tried_and_looked_after(system: System) -> None:
         changed = json.loads(out)
         assert (status, changed["types"], changed["enabled"]) == (0, None, False)
         assert "disabled" in (await milepost(system, "webhooks", "show", id_))[1]
+        # More than one request makes once more; nothing is sent, it is disabled.
+        db = await asyncpg.connect(system._env["MILEPOST_DATABASE_URL"])
+        await db.execute(
+            "insert into milepost.deliveries (webhook_id, tenant, task_id, state)"
+            " select $1, 'default', gen_random_uuid(), 'failed' from generate_series(1, 1001)",
+            id_,
+        )
+        await db.close()
+        status, out, _ = await milepost(system, "webhooks", "replay", id_, "--state", "failed")
+        assert (status, out) == (0, "1,001 are made once more.\n")
         status, out, _ = await milepost(system, "webhooks", "rotate-secret", id_, "--overlap", "0", "--json")
         assert json.loads(out)["secret"] != made["secret"]
         assert (await milepost(system, "webhooks", "delete", id_))[0] == 0

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,8 @@ from milepost.store import Finish, GivenUp, Held, Release, Retry
 from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool
 from milepost.store.deadletters import DeadLetters
-from milepost.store.webhooks import AWAY_FAILURES, Delivery, Settled, Span, Webhooks
+from milepost.store.store import sql
+from milepost.store.webhooks import AWAY_FAILURES, IN_ORDER, Delivery, Settled, Span, Webhooks
 from milepost_schemas.task import TaskState
 from tests.integration.store.conftest import WORKER, new_task
 
@@ -237,16 +239,33 @@ async def test_a_tenant_is_told_of_its_own_tasks_only(hooks: Webhooks) -> None:
     assert [delivery.webhook_id for delivery in await _take(hooks)] == [ours]
 
 
-async def test_disabled_and_deleted_webhooks_are_told_nothing(hooks: Webhooks) -> None:
-    one, two = await _hook(hooks), await _hook(hooks)
-    await hooks.change_webhook("default", one, ["enabled"], enabled=False)
-    assert await hooks.delete_webhook("default", two)
-    await _ended(hooks)
+async def test_what_ends_while_a_webhook_is_disabled_is_in_its_log_and_sent_when_it_is_replayed(
+    hooks: Webhooks,
+) -> None:
+    webhook = await _hook(hooks, types=["t.x"])
+    await hooks.change_webhook("default", webhook, ["enabled"], enabled=False)
+    held = await _ended(hooks)
+    await _ended(hooks, type="t.y")
     assert await _take(hooks) == []
-    await hooks.change_webhook("default", one, ["enabled"], enabled=True)
+    (row,) = await hooks.deliveries("default", webhook, "failed", None, 10)
+    assert (row["task_id"], row["attempt"], row["status"], row["error"]) == (
+        held.id, 0, None, "The webhook was disabled when the task ended. Nothing was sent.",
+    )  # fmt: skip
+    assert row["ended_at"] is not None
+    await hooks.change_webhook("default", webhook, ["enabled"], enabled=True)
     assert await _take(hooks) == []
     await _ended(hooks)
-    assert len(await _take(hooks)) == 1
+    (after,) = await _take(hooks)
+    assert after.id != row["id"]
+    assert await hooks.replay_span("default", webhook, Span("failed"), 10) == ([row["id"]], None)
+    (once_more,) = await _take(hooks)
+    assert (once_more.id, once_more.attempt, once_more.tries) == (row["id"], 1, 1)
+
+
+async def test_deleted_webhooks_are_told_nothing(hooks: Webhooks, pool: Pool) -> None:
+    assert await hooks.delete_webhook("default", await _hook(hooks))
+    await _ended(hooks)
+    assert await pool.fetchval("select count(*) from milepost.deliveries") == 0
 
 
 # -- taking
@@ -316,7 +335,7 @@ async def test_the_day_of_tries_begins_with_the_first_of_them(hooks: Webhooks, p
     (two,) = await _take(hooks)
     assert 3600 <= two.tried_s < GIVE_UP_S
     await hooks.settle_deliveries([_settled(two, "failed")])
-    assert await hooks.replay_deliveries("default", webhook, Span(ids=[one.id]), 10) == [one.id]
+    assert await hooks.replay_deliveries("default", webhook, [one.id]) == [one.id]
     await pool.execute(earlier, GIVE_UP_S)
     (again,) = await _take(hooks)
     assert (again.tries, again.tried_s) == (1, 0)
@@ -497,13 +516,121 @@ async def test_a_replay_begins_the_tries_anew_and_keeps_the_log(hooks: Webhooks,
     one, two = await _take(hooks)
     await hooks.settle_deliveries([_settled(one, "failed"), _settled(two)])
     await pool.execute("update milepost.deliveries set begun_at = now() - $1 * interval '1 second'", GIVE_UP_S)
-    assert await hooks.replay_deliveries("other", webhook, Span(state="failed"), 10) == []
-    assert await hooks.replay_deliveries("default", webhook, Span(state="failed"), 10) == [one.id]
-    assert await hooks.replay_deliveries("default", webhook, Span(state="failed"), 10) == []
+    assert await hooks.replay_span("other", webhook, Span(state="failed"), 10) == ([], None)
+    assert await hooks.replay_span("default", webhook, Span(state="failed"), 10) == ([one.id], None)
+    assert await hooks.replay_span("default", webhook, Span(state="failed"), 10) == ([], None)
     (again,) = await _take(hooks)
     assert (again.id, again.attempt, again.tries) == (one.id, 2, 1)
     assert again.tried_s < GIVE_UP_S / 2
-    assert await hooks.replay_deliveries("default", webhook, Span(ids=[one.id, two.id]), 10) == [two.id]
+    both = [one.id, two.id]
+    assert await hooks.replay_deliveries("other", webhook, both) == []
+    assert await hooks.replay_deliveries("default", uuids.uuid7(), both) == []
+    assert await hooks.replay_deliveries("default", webhook, both, Span("failed")) == []
+    assert await hooks.replay_deliveries("default", webhook, both) == [two.id]
+
+
+async def _all_delivered(hooks: Webhooks) -> None:
+    while taken := await _take(hooks):
+        await hooks.settle_deliveries([_settled(each) for each in taken])
+
+
+async def test_a_replay_of_a_span_makes_each_once_whatever_is_delivered_meanwhile(hooks: Webhooks) -> None:
+    webhook = await _hook(hooks)
+    for _ in range(5):
+        await _ended(hooks)
+    await _all_delivered(hooks)
+    wanted = [row["id"] for row in await hooks.deliveries("default", webhook, None, None, 10)][::-1]
+    # Noted before the replay, and first tried after it began: it is sent anyway.
+    await _ended(hooks)
+    ids, page = await hooks.replay_span("default", webhook, Span("delivered"), 2)
+    replayed = list(ids)
+    while page is not None:
+        await _ended(hooks)
+        await _all_delivered(hooks)
+        ids, page = await hooks.replay_span("default", webhook, Span("delivered"), 2, page)
+        assert len(replayed) < len(wanted), "it goes on and on"
+        replayed += ids
+    assert replayed == wanted
+
+
+@pytest.mark.parametrize("state", ["delivered", "failed", None])
+async def test_a_replay_takes_what_was_noted_in_a_span_and_is_in_a_state(
+    hooks: Webhooks, pool: Pool, state: str | None
+) -> None:
+    webhook = await _hook(hooks)
+    for each in (["delivered", "failed"] * 3)[:5]:
+        await _ended(hooks)
+        (one,) = await _take(hooks)
+        await hooks.settle_deliveries([_settled(one, each)])
+    await _ended(hooks)
+    rows = (await hooks.deliveries("default", webhook, None, None, 10))[::-1]
+    span = Span(state, rows[1]["created_at"], rows[4]["created_at"])
+    ids, page = await hooks.replay_span("default", webhook, span, 10)
+    assert (ids, page) == ([row["id"] for row in rows[1:4] if state in (None, row["state"])], None)
+    ids, _ = await hooks.replay_span("default", webhook, Span(state, datetime(1, 1, 2, tzinfo=UTC)), 10)
+    assert ids == [row["id"] for row in (rows[0], rows[4]) if state in (None, row["state"])]
+    assert await pool.fetchval("select count(*) from milepost.deliveries where state = 'pending'")
+
+
+MONTH = 20_000
+"""Deliveries."""
+NAMED = ", ".join(f"milepost.first_id(now() - interval '{days} days')" for days in range(30))
+
+
+async def test_a_log_is_read_where_it_is_asked_for_however_long_it_is(hooks: Webhooks, pool: Pool) -> None:
+    """Counted in rows, not in time; also on plans that were made while the log was empty."""
+    webhook = await _hook(hooks)
+    who, day = f"'default', '{webhook}'", "now() - interval '20 days', now() - interval '19 days'"
+    calls = {
+        "deliveries_of": f"({who}, null, 50)",
+        "deliveries_in_state": f"({who}, null, 50, 'failed')",
+        "deliveries_replay": f"({who}, array[{NAMED}]::uuid[], null, null, null)",
+        "deliveries_replay_span": f"({who}, 'failed', null, null, null, null, 50)",
+        "deliveries_replay_span of a day": f"({who}, null, {day}, null, null, 50)",
+        "deliveries_replay_span of a day without any": f"({who}, 'failed', {day}, null, null, 50)",
+    }
+    async with pool.acquire() as connection:
+
+        async def in_order(text: str) -> list[Any]:
+            trial = connection.transaction()
+            await trial.start()
+            await connection.execute(IN_ORDER)
+            rows: list[Any] = await connection.fetch(text)
+            await trial.rollback()
+            return rows
+
+        for call, arguments in calls.items():
+            name = call.partition(" ")[0]
+            if name == call:
+                await connection.execute(f"prepare log_{name} as {sql(name)}")
+            await in_order(f"execute log_{name}{arguments}")
+        # A month, with ten failures in the first days.
+        for n in range(0, MONTH, 5_000):
+            await connection.execute(
+                "insert into milepost.deliveries"
+                " (id, webhook_id, tenant, task_id, epoch, state, attempt, created_at, begun_at)"
+                " select (left(replace(milepost.first_id(at)::text, '-', ''), 12) || left(md5(n::text), 20))::uuid,"
+                " $1, 'default', gen_random_uuid(), 1,"
+                " case when n % 200 = 0 and n <= 2000 then 'failed' else 'delivered' end, 1, at, at"
+                " from (select n, now() - interval '30 days' * (1 - n::float8 / $3) as at"
+                " from generate_series($2::int + 1, $2 + 5000) as n) as made",
+                webhook, n, MONTH,
+            )  # fmt: skip
+        for analysed in (False, True):
+            if analysed:
+                await connection.execute("analyze milepost.deliveries")
+            for call, arguments in calls.items():
+                name = call.partition(" ")[0]
+                rows = await in_order(f"explain (analyze) execute log_{name}{arguments}")
+                plan = "\n".join(row[0] for row in rows)
+                scans = [line for line in plan.splitlines() if " on deliveries" in line]
+                assert scans, plan
+                read = [int(rows) for line in scans for rows in re.findall(r"\(actual [^)]*rows=(\d+)", line)]
+                left_out = [int(rows) for rows in re.findall(r"Rows Removed by Filter: (\d+)", plan)]
+                assert max(read + left_out) <= 50, plan
+        for call in calls:
+            if " " not in call:
+                await connection.execute(f"deallocate log_{call}")
 
 
 async def test_old_deliveries_and_those_of_deleted_webhooks_are_forgotten(hooks: Webhooks, pool: Pool) -> None:

@@ -198,9 +198,9 @@ def replay(id_: str, ids: tuple[str, ...], state: Any, noted_from: Any, noted_be
         raise click.UsageError("Say which: ids of deliveries, --state, --noted-from or --noted-before.")
 
     async def work(client: Client) -> list[DeliveriesReplayed]:
-        done: list[DeliveriesReplayed] = []
-        while not done or (done[-1].more and done[-1].count):
-            done.append(await client.webhooks.replay(id_, ids=ids or None, **span))
+        done = [await client.webhooks.replay(id_, ids=ids or None, **span)]
+        while done[-1].next is not None:
+            done.append(await client.webhooks.replay(id_, **span, cursor=done[-1].next))
         return done
 
     done = _ask(work)

@@ -9,7 +9,7 @@ import uuid_utils.compat as uuids
 from fastapi import APIRouter
 
 from milepost.domain.webhook_url import read_url
-from milepost.store.webhooks import MOST, Span
+from milepost.store.webhooks import MOST
 from milepost.webhooks.rules import url_rules
 from milepost.webhooks.secret import new_secret
 from milepost_api.asked import path_id, read_model
@@ -17,6 +17,7 @@ from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_query
 from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, polled, problems
 from milepost_api.problems import Refusal, finding
+from milepost_api.replayed_deliveries import replay
 from milepost_api.reply import Reply, json_reply
 from milepost_api.shown import as_json, conditional
 from milepost_api.strict_json import parse
@@ -160,10 +161,7 @@ async def replay_webhook_deliveries(call: Call) -> Reply:
     """Have deliveries made once more: those named, or all that match."""
     asked = read_model(DeliveryReplay, parse(call.content), _INVALID)
     webhook = (await _find(call))["id"]
-    which = Span(asked.ids, asked.state, asked.noted_from, asked.noted_before)
-    ids = await call.services.webhooks.replay_deliveries(call.tenant, webhook, which, asked.limit)
-    more = asked.ids is None and len(ids) == asked.limit
-    return json_reply(as_json({"count": len(ids), "ids": ids, "more": more}))
+    return json_reply(as_json(await replay(call, webhook, asked)))
 
 
 async def _find(call: Call) -> Any:
