@@ -68,6 +68,7 @@ class Limits:
 
     def __init__(self, limits: Iterable[Limit] = ()) -> None:
         self._limits = {each.name: each for each in limits}
+        self._keyed = {name.owner for name in self._limits if name.scope is Scope.KEY}
         self._of: dict[Group, tuple[Limit, ...]] = {}
 
     def __bool__(self) -> bool:
@@ -88,7 +89,7 @@ class Limits:
 
     def on_keys(self, tenant: str) -> bool:
         """Whether a tenant has limits on keys."""
-        return any(name.scope is Scope.KEY and name.owner == tenant for name in self._limits)
+        return tenant in self._keyed
 
     def of(self, group: Group) -> tuple[Limit, ...]:
         """Return the limits the tasks of a group share with others, each named by what it counts; empty without any."""

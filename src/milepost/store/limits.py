@@ -40,8 +40,14 @@ class Within(NamedTuple):
 class Limited(Waiting):
     """The store's statements, and those about limits."""
 
+    async def limits_version(self) -> UUID:
+        """Return what is another value once limits have changed."""
+        [row] = await self._fetch("limits_version")
+        version: UUID = row["version"]
+        return version
+
     async def limits(self) -> Limits:
-        """Return all limits."""
+        """Return all limits, of all tenants."""
         return Limits(limit_of(row) for row in await self._fetch("limits"))
 
     async def set_limit(self, name: Name, concurrency: int | None, rate: Rate | None) -> Any | None:

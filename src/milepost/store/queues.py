@@ -22,9 +22,9 @@ class Queues(Limited):
         """Return what metrics say of all tenants' tasks, see measure.sql; of nothing more than `most` is counted."""
         return await self._fetch("measure", own, most, LIVE_S)
 
-    async def limit_rows(self) -> list[tuple[Limit, Any]]:
-        """Return each limit with its row."""
-        return [(limit_of(row), row) for row in await self._fetch("limits")]
+    async def limit_rows(self, tenant: str) -> list[tuple[Limit, Any]]:
+        """Return each limit a tenant's tasks stand under, with its row."""
+        return [(limit_of(row), row) for row in await self._fetch("limits_of", tenant)]
 
     async def explain(self, tenant: str, task: UUID, most: int) -> Any | None:
         """Return what is known of a task's place, `ahead` counted up to `most`; None: no such task."""

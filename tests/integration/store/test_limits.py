@@ -13,6 +13,7 @@ from milepost.store import Claimed, Finish, GivenUp, Limited
 from milepost.store.by_turns import TENANTS, ByTurns
 from milepost.store.connection import Pool
 from milepost.store.limits import _lock, group_of
+from milepost.store.queues import Queues
 from milepost_schemas import TaskState
 from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
 
@@ -203,6 +204,30 @@ async def test_a_pause_leaves_limits_and_a_limit_leaves_the_pause(store: Limited
     assert row is not None
     assert (row["paused_at"], row["concurrency"], row["rate_count"]) == (first["paused_at"], 5, None)
     assert await store.limits() != Limits()
+
+
+async def test_their_version_is_another_once_they_have_changed_whoever_wrote_that(store: Limited, pool: Pool) -> None:
+    seen = [await store.limits_version()]
+    assert await store.limits_version() == seen[0]
+    await store.set_limit(QUEUE, 4, None)
+    seen.append(await store.limits_version())
+    await store.pause("default", "default", paused=True)
+    seen.append(await store.limits_version())
+    for statement in ("delete from milepost.limits", "truncate milepost.limits"):
+        await pool.execute(statement)
+        seen.append(await store.limits_version())
+    assert len(set(seen)) == 5
+
+
+async def test_a_tenant_sees_the_limits_its_tasks_stand_under_and_no_others(pool: Pool, store: Limited) -> None:
+    own = [Name("default", scope, "x") for scope in (Scope.QUEUE, Scope.TYPE, Scope.KEY)]
+    all_ = [Name(EVERYBODY, Scope.QUEUE, "x"), Name(EVERYBODY, Scope.TYPE, "x")]
+    tenants = [Name(EVERYBODY, Scope.TENANT, "default"), Name(EVERYBODY, Scope.TENANT, EACH)]
+    others = [name._replace(owner="another") for name in own] + [Name(EVERYBODY, Scope.TENANT, "another")]
+    for name in [*own, *all_, *tenants, *others]:
+        await store.set_limit(name, 1, None)
+    found = [limit.name for limit, _ in await Queues(pool).limit_rows("default")]
+    assert sorted(found) == sorted([*own, *all_, *tenants])
 
 
 async def test_nobody_makes_limits_without_end_and_those_without_a_bound_go(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
@@ -123,6 +123,33 @@ async def test_nothing_is_taken_before_it_is_known_what_is_paused(worker: Worker
         assert worker.took == []
         async with background(("limits", worker.intake.keep_to_limits)):
             await worker.until_took("other")
+
+
+async def test_limits_are_read_when_they_have_changed_and_not_each_time(
+    settings: Settings, worker: Worker, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noting(Limited):
+        looks: ClassVar[list[str]] = []
+
+        async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
+            self.looks.append(name)
+            return await super()._fetch(name, *arguments)
+
+    monkeypatch.setattr("milepost_worker.intake.LIMITS_EVERY_S", 0.01)
+    intake = Intake(settings, worker.identity, Noting(pool), worker.running, worker._start, worker._aside)
+
+    async def looked() -> bool:
+        return len(Noting.looks) > 12
+
+    async with background(("limits", intake.keep_to_limits)):
+        await eventually(looked, "many looks at limits")
+        assert Noting.looks.count("limits") == 1
+        await worker.store.pause("paused", "default", paused=True)
+
+        async def learnt() -> bool:
+            return bool(intake._by_turns.limits)
+
+        await eventually(learnt, "the pause to be known")
 
 
 async def test_hints_that_waited_for_a_slot_keep_to_what_was_paused_meanwhile(worker: Worker) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 from uuid import UUID
 
-from milepost.domain.limits import EVERYBODY, Limit, Limits, Name, Running, Scope, counts_for, crosses_tenants, grant
+from milepost.domain.limits import EVERYBODY, Limit, Limits, Running, Scope, counts_for, crosses_tenants, grant
 from milepost.domain.turns import Group, Share
 from milepost.store.queues import Queues
 from milepost_schemas.queue import Explanation, Lease, LimitReached, LimitScope, Reason, ShownRate
@@ -51,7 +51,7 @@ def _running(about: dict[str, Any], row: Any) -> Explanation:
 
 async def _queued(store: Queues, about: dict[str, Any], row: Any) -> Explanation:
     """Look in the order in which workers do: pauses, workers, limits, then the line."""
-    rows = await store.limit_rows()
+    rows = await store.limit_rows(row["tenant"])
     limits, paused_at = Limits(limit for limit, _ in rows), {limit.name: each["paused_at"] for limit, each in rows}
     group = Group(row["queue"], row["tenant"], row["priority"], row["type"], row["key"])
     place: dict[str, Any] = {
@@ -141,13 +141,6 @@ def shown_limit(limit: Limit, paused_at: Any = None) -> ShownLimit:
         rate=None if limit.rate is None else ShownRate(count=limit.rate.starts, per=limit.rate.period_s),
         paused_at=paused_at,
     )
-
-
-def concerns(name: Name, tenant: str) -> bool:
-    """Whether a limit is one a tenant's tasks stand under."""
-    if name.scope is Scope.TENANT:
-        return name.name in {tenant, ""}
-    return name.owner in {tenant, EVERYBODY}
 
 
 def _instant(moment: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from milepost.domain.limits import Limits
 from milepost.domain.turns import Group
 from milepost.errors import Unavailable
 from milepost.log import Reader, Topics, ensure_topics
@@ -296,15 +297,23 @@ class Intake:
 
     async def keep_to_limits(self) -> None:
         """Learn every second what people have set to hold tasks back, until cancelled."""
+        known = None
         while True:
-            limits = await self._store.limits()
-            if limits != self._by_turns.limits:
-                log.info("limits have changed")
-                self._by_turns.limits = limits
-                self._behind = True
-                self._freed.set()
-            self._learnt.set()
+            # Before the limits: what changes between the two is read again.
+            version = await self._store.limits_version()
+            if version != known:
+                self._keep_to(await self._store.limits())
+                known = version
+                self._learnt.set()
             await asyncio.sleep(LIMITS_EVERY_S)
+
+    def _keep_to(self, limits: Limits) -> None:
+        if limits == self._by_turns.limits:
+            return
+        log.info("limits have changed")
+        self._by_turns.limits = limits
+        self._behind = True
+        self._freed.set()
 
     def ended(self, claimed: Claimed) -> None:
         """Note that a task does not run here any more: its place under a limit may be free. Never waits."""

@@ -9,7 +9,7 @@ from milepost.domain.limits import Scope as LimitedScope
 from milepost.store.limits import LIMITS_MOST, limit_of
 from milepost_api.asked import read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
-from milepost_api.explaining import concerns, explained, shown_limit
+from milepost_api.explaining import explained, shown_limit
 from milepost_api.filters import Readers, read_name, read_query
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, body, needs, parameter, polled, problems
 from milepost_api.problems import Refusal, finding
@@ -47,7 +47,7 @@ _ALL: Final[Readers] = {"tenants": ("tenants", _whose)}
 async def list_queues(call: Call) -> Reply:
     """Show the queues a tenant has to do with."""
     store = call.services.queues
-    limits = [(limit, row["paused_at"]) for limit, row in await store.limit_rows() if concerns(limit.name, call.tenant)]
+    limits = [(limit, row["paused_at"]) for limit, row in await store.limit_rows(call.tenant)]
     items = []
     for row in await store.queues(call.tenant, DEPTH_MOST):
         own = [
@@ -94,8 +94,8 @@ async def list_limits(call: Call) -> Reply:
     """Show what a tenant's tasks are held back by."""
     items = [
         shown_limit(limit, row["paused_at"])
-        for limit, row in await call.services.queues.limit_rows()
-        if concerns(limit.name, call.tenant) and _holds(limit)
+        for limit, row in await call.services.queues.limit_rows(call.tenant)
+        if _holds(limit)
     ]
     return conditional(LimitList(items=items).model_dump_json().encode(), call.header(b"if-none-match"))
 
