@@ -53,7 +53,10 @@ async def plain_uuids(connection: Connection) -> None:
 
 
 async def _nothing_to_reset(_connection: Connection) -> None:
-    """Spare each statement the round trip that resets its session: all of ours stand alone and leave nothing."""
+    """Spare each use the round trip that resets its session: nothing of ours outlives its statement or transaction.
+
+    Of a transaction that was broken off asyncpg rolls back what is open; locks are those of the transaction.
+    """
 
 
 async def _refuse_standby(connection: Connection) -> None:
@@ -81,14 +84,31 @@ class Pool(asyncpg.Pool):
         try:
             return await self._run(query, args)
         except asyncpg.ReadOnlySQLTransactionError:
-            # The other connections are to that server as well.
-            await self.expire_connections()
+            await self._leave()
             return await self._run(query, args)
 
     async def _run(self, query: str, args: tuple[Any, ...]) -> list[Any]:
         async with self.held() as connection:
             rows: list[Any] = await connection.fetch(query, *args)
             return rows
+
+    async def _leave(self) -> None:
+        """Have every connection made anew: all are to the server that refused one, and not all may be told of it."""
+        await self.expire_connections()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Give a connection for several statements of one transaction.
+
+        Raises whatever asyncpg raises, TimeoutError, Unavailable. One that was refused because the server takes no
+        writes did nothing; the next is on a new connection.
+        """
+        try:
+            async with self.held() as connection, connection.transaction():
+                yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            await self._leave()
+            raise
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Connection]:

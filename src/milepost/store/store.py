@@ -94,7 +94,7 @@ class Store:
     async def _transaction(self) -> AsyncIterator[Connection]:
         """Give a connection for several statements of one transaction. Raises Unavailable."""
         with _explained():
-            async with self._pool.held() as connection, connection.transaction():
+            async with self._pool.transaction() as connection:
                 yield connection
 
     async def ping(self) -> None:

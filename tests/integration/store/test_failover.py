@@ -96,6 +96,27 @@ async def test_a_pool_follows_the_primary_over_promotion_demotion_and_death(pair
             each.terminate()
 
 
+async def test_a_transaction_that_is_refused_writes_leaves_no_connection_to_that_server(fresh: MakeSettings) -> None:
+    pool = await open_pool(await fresh(), "test", size=2)
+
+    async def servers() -> set[int]:
+        rows = await asyncio.gather(*(pool.fetch("select pg_backend_pid(), pg_sleep(0.05)") for _ in range(2)))
+        return {pid for [[pid, _]] in rows}
+
+    async def refused() -> None:
+        async with Store(pool)._transaction() as connection:
+            await connection.execute("set transaction read only")
+            await connection.execute("create table refused (n int)")
+
+    try:
+        before = await servers()
+        with pytest.raises(Unavailable):
+            await refused()
+        assert not before & await servers()
+    finally:
+        pool.terminate()
+
+
 async def test_a_host_that_was_cut_off_does_not_keep_the_next_from_being_asked(
     fresh: MakeSettings, stack: Stack
 ) -> None:

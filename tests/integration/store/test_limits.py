@@ -246,6 +246,27 @@ async def test_nobody_makes_limits_without_end_and_those_without_a_bound_go(
     assert left == {"k2", "k4"}
 
 
+async def test_what_bounds_nothing_any_more_takes_no_place(
+    store: Limited, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.store.limits.LIMITS_MOST", 2)
+    keys = [Name("default", Scope.KEY, f"k{n}") for n in range(4)]
+    for key in keys[:2]:
+        await store.set_limit(key, 1, None)
+    await store.set_limit(keys[0], None, None)
+    assert await store.set_limit(keys[2], 1, None) is not None, "at once, not at the second try"
+    await store.set_limit(keys[1], None, None)
+    assert await store.pause("default", "q", paused=True) is not None
+    assert await store.set_limit(keys[3], 1, None) is None, "a pause is counted"
+    for n in range(5):
+        assert await store.pause("default", f"q{n}", paused=False) is None
+    await store.pause("default", "q", paused=False)
+    for n in range(5):
+        assert await store.pause("default", f"q{n}", paused=False) is not None
+    left = {row["name"] for row in await pool.fetch("select name from milepost.limits")}
+    assert left == {"k2", "q4"}
+
+
 async def test_what_one_claims_under_a_limit_nobody_waits_for(store: Limited) -> None:
     """A worker that hangs in the middle holds up those who share its limit, not what is under none."""
     await store.set_limit(QUEUE, 5, None)
