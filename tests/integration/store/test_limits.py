@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
+import orjson
 import pytest
 
 from milepost.domain.limits import EACH, EVERYBODY, Limits, Name, Rate, Scope
@@ -14,6 +15,7 @@ from milepost.store.by_turns import TENANTS, ByTurns
 from milepost.store.connection import Pool
 from milepost.store.limits import _lock, group_of
 from milepost.store.queues import Queues
+from milepost.store.store import sql
 from milepost_schemas import TaskState
 from tests.integration.store.conftest import OTHER, WORKER, new_task, row_of
 
@@ -265,6 +267,27 @@ async def test_what_bounds_nothing_any_more_takes_no_place(
         assert await store.pause("default", f"q{n}", paused=False) is not None
     left = {row["name"] for row in await pool.fetch("select name from milepost.limits")}
     assert left == {"k2", "q4"}
+
+
+async def test_what_runs_of_others_is_not_read_where_a_limit_is_one_tenants(store: Limited, pool: Pool) -> None:
+    await _queued(store, 1)
+    await _take(await _by_turns(store))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("alter table milepost.tasks disable trigger guard")
+        await connection.execute(
+            "insert into milepost.tasks (id, tenant, type, queue, priority, state, max_attempts, payload, root_id)"
+            " select gen_random_uuid(), 'another', 't.x', 'default', 1, 'running', 3, '{}', gen_random_uuid()"
+            " from generate_series(1, 5000)"
+        )
+        await connection.execute("alter table milepost.tasks enable trigger guard")
+    async with pool.acquire() as connection:
+        await connection.execute(f"prepare counting as {sql('running')}")
+        rows = await connection.fetch("explain (analyze, buffers, format json) execute counting(array['default'])")
+        await connection.execute("deallocate counting")
+    [plan] = orjson.loads(rows[0][0])
+    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 20, plan
+    assert sum((await store.running(["default"])).values()) == 1
+    assert sum((await store.running(None)).values()) == 5_001
 
 
 async def test_what_one_claims_under_a_limit_nobody_waits_for(store: Limited) -> None:
