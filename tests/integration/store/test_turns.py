@@ -3,8 +3,10 @@
 import asyncio
 import re
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
 from milepost.domain.turns import Group, Share
@@ -12,6 +14,7 @@ from milepost.domain.window import FLOOR
 from milepost.store import Claimed, Held, Limited, Store
 from milepost.store.by_turns import GROUPS, TENANTS, ByTurns
 from milepost.store.connection import Pool
+from milepost.store.queues import Queues
 from milepost.store.store import sql
 from milepost_schemas import Priority
 from tests.integration.store.conftest import OTHER, WORKER, new_task, stolen
@@ -156,6 +159,40 @@ async def test_room_is_counted_up_to_a_bound(store: Limited, pool: Pool) -> None
     await _insert(pool, 3, "b")
     rooms = await store.room([("a", "default"), ("b", "default"), ("c", "default")])
     assert [rooms[tenant, "default"].queued for tenant in "abc"] == [FLOOR, 3, 0]
+
+
+async def _pages(connection: Any, name: str, arguments: str) -> int:
+    """Return how many pages a statement reads by a plan that does not depend on what is asked."""
+    await connection.execute(f"prepare counting as {sql(name)}")
+    rows = await connection.fetch(f"explain (analyze, buffers, format json) execute counting{arguments}")
+    await connection.execute("deallocate counting")
+    plan = orjson.loads(rows[0][0])[0]["Plan"]
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+async def test_who_asks_about_a_line_reads_what_is_counted_and_little_more(store: Limited, pool: Pool) -> None:
+    [oldest] = await _submitted(store, tenant="a")
+    for _ in range(4):
+        await _insert(pool, 1_500, "a")
+        await _insert(pool, 500, "a", "t.y", key="'k' || n % 7")
+        await _insert(pool, 2_000, "b")
+    [newest] = await _submitted(store, tenant="a")
+    [urgent] = await _submitted(store, tenant="a", priority=Priority.HIGH)
+    async with pool.acquire() as connection:
+        assert await _pages(connection, "queues", "('a', 15.0, 50)") < 60
+        for task in (oldest, newest):
+            assert await _pages(connection, "explain", f"('a', '{task}', 15.0, 50)") < 120
+    queues = Queues(pool)
+    [queue] = await queues.queues("a", 100_000)
+    assert queue["depth"] == 8_003
+
+    async def ahead(task: UUID, most: int = 10_000) -> int:
+        row = await queues.explain("a", task, most)
+        assert row is not None
+        return int(row["ahead"])
+
+    assert [await ahead(task) for task in (oldest, newest, urgent)] == [1, 8_002, 0]
+    assert await ahead(newest, 50) == 50
 
 
 async def test_a_look_and_a_take_read_a_few_pages_however_many_wait(store: Limited, pool: Pool) -> None:

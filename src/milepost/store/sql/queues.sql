@@ -1,5 +1,5 @@
 -- Queues as a tenant ($1) sees them: those that live workers serve, and those where it has tasks or limits. At most $3
--- waiting tasks of each are counted.
+-- waiting tasks of each are counted, and few more are read than are counted.
 with recursive lines as (
     -- Those in which anybody's tasks wait, by jumps.
     select null::text as queue
@@ -14,15 +14,32 @@ with recursive lines as (
         limit 1
     ) as next
 ),
+busy as (
+    -- Those in which the tenant's tasks run, by jumps.
+    select null::text as queue
+    union all
+    select next.queue
+    from busy as b
+    cross join lateral (
+        select t.queue
+        from milepost.tasks as t
+        where t.state = 'running' and t.tenant = $1 and t.queue > coalesce(b.queue, '')
+        order by t.queue
+        limit 1
+    ) as next
+),
 live as (
     select * from milepost.workers where seen_at > now() - $2 * interval '1 second'
 ),
 names as (
-    select queue
+    -- Of each line whether one is the tenant's: what only asks whether there are any would be read as a whole, and joined.
+    select l.queue
     from lines as l
-    where exists (select from milepost.tasks as t where t.state = 'queued' and t.queue = l.queue and t.tenant = $1)
+    cross join lateral (
+        select from milepost.tasks as t where t.state = 'queued' and t.queue = l.queue and t.tenant = $1 limit 1
+    ) as one
     union
-    select queue from milepost.tasks where state = 'running' and tenant = $1
+    select queue from busy where queue is not null
     union
     select unnest(queues) from live
     union
