@@ -16,6 +16,9 @@ from milepost.store.waiting import Seen
 TENANTS: Final = 64
 GROUPS: Final = 64
 """So many tenants of a queue are seen by one look, and so many groups of one; a later look goes on behind them."""
+TENANTS_IN_ALL: Final = 256
+GROUPS_IN_ALL: Final = 1_024
+"""Where there are many queues or tenants it is fewer of each, so that a look stays one of some milliseconds."""
 FRESH_S: Final = 0.1
 """What was seen is believed for so long: who takes a slot at a time need not look each time."""
 
@@ -126,23 +129,27 @@ class ByTurns:
         if turned:
             self._page = self._next_page
         began = time.monotonic()
-        seen = await self._store.waiting(self._page, self._types, TENANTS, GROUPS, self._behind)
+        tenants_seen = max(1, min(TENANTS, TENANTS_IN_ALL // max(1, len(self._page))))
+        seen = await self._see(tenants_seen)
         lines = {each.group[:3] for each in seen}
         if any(each[:3] not in lines for each in self._behind):
             # Nothing is behind some of those any more: they begin again, and miss no turn by that.
             self._behind = [each for each in self._behind if each[:3] in lines]
-            seen = await self._store.waiting(self._page, self._types, TENANTS, GROUPS, self._behind)
+            seen = await self._see(tenants_seen)
         self._looked_at = began
         self._seen = {each.group: began - each.age_s for each in seen if each.known}
         self.held = {group: limit for group, limit in self.held.items() if group in self._seen}
         tenants = {(group.queue, group.tenant) for group in self._eligible(0.0)}
         self._due = tenants if turned else self._due & tenants
         first = not any(self._page.values()) and not self._behind
-        self._find_ends(seen)
+        self._find_ends(seen, tenants_seen)
         self._whole = first and not any(self._next_page.values()) and not self._behind
 
-    def _find_ends(self, seen: Sequence[Seen]) -> None:
+    async def _see(self, tenants: int) -> list[Seen]:
+        return await self._store.waiting(self._page, self._types, tenants, GROUPS, GROUPS_IN_ALL, self._behind)
+
+    def _find_ends(self, seen: Sequence[Seen], tenants: int) -> None:
         """Note where the next look goes on: behind what this one saw, where that was as much as it could; else anew."""
-        last = {each.group.queue: each.group.tenant for each in seen if each.place == TENANTS}
+        last = {each.group.queue: each.group.tenant for each in seen if each.place == tenants}
         self._next_page = {queue: last.get(queue) for queue in self._page}
-        self._behind = [each.group for each in seen if each.number == GROUPS]
+        self._behind = [each.group for each in seen if each.last]

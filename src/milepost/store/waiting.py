@@ -19,8 +19,8 @@ class Seen(NamedTuple):
     known: bool
     place: int
     """Of its tenant among those seen, from 1."""
-    number: int
-    """Its own among those of its tenant and priority, from 1."""
+    last: bool
+    """Whether it is the last that may be seen of its tenant and priority: there may be others behind it."""
 
 
 class Waiting(Store):
@@ -32,15 +32,17 @@ class Waiting(Store):
         types: Sequence[str],
         tenants: int,
         groups: int,
+        in_all: int,
         behind: Sequence[Group] = (),
     ) -> list[Seen]:
         """Return groups with queued tasks: of each queue `tenants` tenants at most, the next ones after the one named.
 
-        Of a tenant and priority `groups` at most, the next ones behind the one named in `behind`.
+        Of a tenant and priority `groups` at most, the next ones behind the one named in `behind`; but two at least,
+        and else no more than `in_all` of all together.
         """
         names = columns_of((each.queue, each.tenant, each.priority, each.type, each.key) for each in behind)
         rows = await self._fetch(
-            "waiting", list(after), list(after.values()), tenants, list(types), groups, *(names or [None] * 5)
+            "waiting", list(after), list(after.values()), tenants, list(types), groups, *(names or [None] * 5), in_all
         )
         return [
             Seen(
@@ -48,7 +50,7 @@ class Waiting(Store):
                 row["age"],
                 row["known"],
                 row["place"],
-                row["number"],
+                row["last"],
             )
             for row in rows
         ]

@@ -12,7 +12,7 @@ import pytest
 from milepost.domain.turns import Group, Share
 from milepost.domain.window import FLOOR
 from milepost.store import Claimed, Held, Limited, Store
-from milepost.store.by_turns import GROUPS, TENANTS, ByTurns
+from milepost.store.by_turns import GROUPS, GROUPS_IN_ALL, TENANTS, TENANTS_IN_ALL, ByTurns
 from milepost.store.connection import Pool
 from milepost.store.queues import Queues
 from milepost.store.store import sql
@@ -102,6 +102,34 @@ async def test_keys_without_number_take_turns_and_cost_no_other_tenant_its_own(s
     rest = await _all(turns, 10)
     assert len(took) + len(rest) == 5 * GROUPS
     assert len({task.id for task in rest}) == len(rest)
+
+
+async def test_a_look_is_bounded_where_many_tenants_have_many_groups_and_in_the_end_all_are_seen(
+    store: Limited, pool: Pool
+) -> None:
+    await pool.execute(
+        "insert into milepost.tasks (id, tenant, type, queue, priority, state, max_attempts, payload, root_id,"
+        " queued_at, key) select gen_random_uuid(), 'tenant-' || t, 't.x', 'default', p, 'queued', 3, '{}',"
+        " gen_random_uuid(), clock_timestamp(), 'k' || k"
+        " from generate_series(1, $1::int) as t, generate_series(0, 2) as p, generate_series(1, 12) as k",
+        TENANTS,
+    )
+    seen = await store.waiting({"default": None}, ["t.x"], TENANTS, GROUPS, GROUPS_IN_ALL)
+    assert len({each.group.tenant for each in seen}) == TENANTS
+    assert len(seen) <= GROUPS_IN_ALL
+    turns = _by_turns(store)
+    first = [(await turns.take(1)).claimed[0].tenant for _ in range(TENANTS)]
+    assert len(set(first)) == TENANTS
+    rest = await _all(turns, 200)
+    assert len({task.id for task in rest}) + len(first) == TENANTS * 3 * 12
+
+
+async def test_tenants_of_many_queues_are_seen_in_turns(store: Limited) -> None:
+    queues = [f"q{n:02}" for n in range(TENANTS_IN_ALL // 2)]
+    for tenant in "abcde":
+        await store.submit([new_task(tenant=tenant, queue=queue) for queue in queues])
+    taken = await _all(_by_turns(store, *queues), 100)
+    assert len({task.id for task in taken}) == 5 * len(queues)
 
 
 async def test_types_nobody_here_knows_are_left_alone_and_hide_nothing(store: Limited, pool: Pool) -> None:
@@ -198,7 +226,7 @@ async def test_who_asks_about_a_line_reads_what_is_counted_and_little_more(store
 async def test_a_look_and_a_take_read_a_few_pages_however_many_wait(store: Limited, pool: Pool) -> None:
     """Counted in pages of Postgres, not in time; also on plans that were made while nothing waited."""
     calls = {
-        "waiting": "(array['default'], array[null]::text[], 64, array['t.x'], 64, null, null, null, null, null)",
+        "waiting": "(array['default'], array[null]::text[], 64, array['t.x'], 64, null, null, null, null, null, 1024)",
         "room": "(array['a'], array['default'], 256, 2, 15.0)",
         "take": f"(array['default'], array['a'], array[1]::smallint[], array['t.x'], array[''], array[3], '{WORKER}',"
         " 15.0, 0.0)",
