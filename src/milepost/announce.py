@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
+from time import time_ns
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
+from milepost.log.spans import sent
 from milepost.log.topics import Topics
 from milepost.log.writer import Record, Writer
+from milepost.runtime.tracing import recorded, within
 from milepost.store.records import PRIORITY_NAMES, Held
 from milepost.store.view import JSON_OPTIONS, task_view
 from milepost.window import Ask, Window
@@ -43,6 +47,11 @@ def completion_body(task: str, tenant: str, root: UUID, view: Mapping[str, Any])
     """Return the members of a Completion for `orjson.dumps(…, option=JSON_OPTIONS)`."""
     shown = {member: view[member] for member in _COMPLETION_MEMBERS if view.get(member) is not None}
     return {"task": task, "tenant": tenant, "root": root, **shown}
+
+
+def _both(one: Callable[[], object], other: Callable[[], object]) -> None:
+    one()
+    other()
 
 
 class Announcer:
@@ -93,14 +102,17 @@ class Announcer:
     def _hint(self, hint: Hint, more: bool) -> None:
         task, tenant, type_, queue, priority, epoch, traceparent, key = hint
         name = self._name(task)
-        headers = headers_of(
-            Dispatch, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
-        )
+        topic, identity = self._topics.work(queue, priority), f"{name}:{epoch}"
+        on_ack: Callable[[], None] | None = None
+        if traceparent is not None and recorded(traceparent):
+            parent, traceparent = traceparent, within(traceparent)
+            on_ack = partial(sent, traceparent, parent, topic, time_ns(), name, tenant, identity)
+        headers = headers_of(Dispatch, identity=identity, source=self._source, subject=name, traceparent=traceparent)
         body: dict[str, Any] = {"task": name, "tenant": tenant, "type": type_, "epoch": epoch, "key": key}
         if more:
             body["more"] = True
         value = orjson.dumps(body)
-        self._writer.write(Record(self._topics.work(queue, priority), task.bytes, value, headers, hint=True))
+        self._writer.write(Record(topic, task.bytes, value, headers, on_ack, hint=True))
 
     def event(
         self,
@@ -181,14 +193,15 @@ class Announcer:
     def completion(self, task: UUID, tenant: str, root: UUID, view: Mapping[str, Any], traceparent: str | None) -> None:
         """Send a completion; its outbox row goes when Kafka has it. `view` holds at least the members it shows."""
         name, epoch = self._name(task), view["epoch"]
-        headers = headers_of(
-            Completion, identity=f"{name}:{epoch}", source=self._source, subject=name, traceparent=traceparent
-        )
-        held = Held(task, epoch)
+        topic, identity, held = self._topics.completions, f"{name}:{epoch}", Held(task, epoch)
+        on_ack = partial(self._acknowledged, held)
+        if traceparent is not None and recorded(traceparent):
+            parent, traceparent = traceparent, within(traceparent)
+            told = partial(sent, traceparent, parent, topic, time_ns(), name, tenant, identity)
+            on_ack = partial(_both, told, on_ack)
+        headers = headers_of(Completion, identity=identity, source=self._source, subject=name, traceparent=traceparent)
         value = orjson.dumps(completion_body(name, tenant, root, view), option=JSON_OPTIONS)
-        self._writer.write(
-            Record(self._topics.completions, task.bytes, value, headers, lambda: self._acknowledged(held))
-        )
+        self._writer.write(Record(topic, task.bytes, value, headers, on_ack))
 
     def cancel_request(self, task: UUID, tenant: str, traceparent: str | None) -> None:
         """Tell the worker that runs a task, wherever it is, that it should stop."""

@@ -129,7 +129,7 @@ async def test_without_presence_the_lease_alone_decides(fresh: MakeSettings, tmp
         victim = system.workers[await owner(system, run)]
         other = system.workers[1 - system.workers.index(victim)]
         victim.kill()
-        assert '"why": "LeaseLost"' in await told(other, "took a task back")
+        assert '"error_type":"LeaseLost"' in await told(other, '"by":"sweep"')
         gate.touch()
         assert (await watch.end())[-1].task.attempt == 2
 

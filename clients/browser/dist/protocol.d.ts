@@ -54,6 +54,7 @@ export interface Change {
     at: Position;
     kind: Kind;
     data: Partial<Task>;
+    trace_id?: string;
 }
 /** Which tasks of the tenant a feed tells of: those that match every member given. */
 export interface Filter {
@@ -93,6 +94,7 @@ export type ServerFrame = {
     data: Record<string, unknown>;
     merged?: number;
     traceparent?: string;
+    trace_id?: string;
 } | {
     t: "end";
     id: number;

@@ -15,6 +15,8 @@ export interface Options {
   api?: string | null;
   /** A watch token, or what gets one: called before each connection and when the one in use runs out. */
   token: Token;
+  /** The W3C traceparent of a span of the page's, or what returns one: goes with each request over HTTP. */
+  traceparent?: string | (() => string | undefined);
   onStatus?: (status: Status) => void;
 }
 

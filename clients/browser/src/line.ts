@@ -17,6 +17,7 @@ export class Line implements Means {
   readonly #stream: string;
   readonly #events: string | null;
   readonly api: string | null;
+  readonly #trace: Options["traceparent"];
   readonly #onStatus: ((status: Status) => void) | undefined;
   readonly #session: Session;
   readonly #falls = new Map<Subscription, AbortController>();
@@ -29,9 +30,11 @@ export class Line implements Means {
   status: Status = { via: undefined, lag: false, trouble: undefined };
 
   /** `overflow` is handed subscriptions that are more than the server takes on one connection. */
-  constructor({ url, stream, events, api, token, onStatus }: Options, overflow: (subscription: Subscription) => void) {
+  constructor(options: Options, overflow: (subscription: Subscription) => void) {
+    const { url, stream, events, api, token, onStatus } = options;
     const base = (url ?? location.origin).replace(/\/$/, "");
     this.#token = token;
+    this.#trace = options.traceparent;
     this.#session = new Session(typeof token === "function", overflow);
     this.#onStatus = onStatus;
     this.#stream = stream ?? `${base.replace(/^http/, "ws")}/v1/stream`;
@@ -208,7 +211,10 @@ export class Line implements Means {
   async request(url: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
     for (let first = true; ; first = false) {
       const token = await (this.#known ?? this.#fresh());
-      const init: RequestInit = { headers: { ...headers, Authorization: `Bearer ${token}` } };
+      const trace = typeof this.#trace === "function" ? this.#trace() : this.#trace;
+      const init: RequestInit = {
+        headers: { ...headers, ...(trace && { traceparent: trace }), Authorization: `Bearer ${token}` },
+      };
       if (signal) init.signal = signal;
       const response = await fetch(url, init);
       if (response.status !== 401 || !first || typeof this.#token !== "function") return response;

@@ -168,6 +168,7 @@ class Ev(Contract):
     data: dict[str, Any]
     merged: int | None = Field(default=None, description="So many earlier events were folded into this one.")
     traceparent: str | None = None
+    trace_id: str | None = Field(default=None, description="Of the task, as in the task itself.")
 
 
 class End(Contract):
@@ -194,6 +195,7 @@ class Change(Contract):
     at: Position
     kind: EventKind
     data: dict[str, Any]
+    trace_id: str | None = Field(default=None, description="Of the task, as in the task itself.")
 
 
 class Changes(Contract):

@@ -32,6 +32,7 @@ TABLE = {
     "queues": (f"{_COMMANDS}.queues:queues", "Queues and what holds them back: list, pause, resume, set, limits."),
     "explain": (f"{_COMMANDS}.queues:explain", "Say why a task does not run."),
     "doctor": (f"{_COMMANDS}.doctor:doctor", "Check every dependency and say what to do."),
+    "log-level": (f"{_COMMANDS}.log_level:log_level", "Have services log more or less for a while."),
     "bench": ("milepost.cli.bench.command:bench", "Put the main job under load and print what was measured."),
     "migrate": (f"{_COMMANDS}.migrate:migrate", "Bring the database and the topics up to date."),
     "api": (f"{_COMMANDS}.services:api", "Run the HTTP API."),

@@ -170,6 +170,7 @@ class LiveEvent:
         asked = (number, prev, merged)
         if asked != self._asked:
             self._asked = asked
+            trace = self.trace
             self._frame = b'{"t":"ev","id":%d,"task":"%b","at":[%d,%d],"prev":%b,"kind":"%b","data":%b%b%b' % (
                 number,
                 self.task,
@@ -177,7 +178,7 @@ class LiveEvent:
                 b"null" if prev is None else b"[%d,%d]" % prev,
                 self.kind.encode(),
                 self.data,
-                b"" if self.trace == b"-" else b',"traceparent":"%b"' % self.trace,
+                b"" if trace == b"-" else b',"traceparent":"%b","trace_id":"%b"' % (trace, trace[3:35]),
                 b',"merged":%d}' % merged if merged else b"}",
             )
         return self._frame
@@ -197,16 +198,16 @@ class LiveEvent:
         return f"<{self.kind} {tuple(self.at)}>"
 
 
-def feed_entries(message: bytes) -> Iterator[tuple[bytes, bytes, bytes, bool, bytes]]:
-    """Yield (task, "EPOCH,SEQ", kind, only progress, data) of what apply.lua tells a feed.
+def feed_entries(message: bytes) -> Iterator[tuple[bytes, bytes, bytes, bool, bytes, bytes]]:
+    """Yield (task, "EPOCH,SEQ", kind, only progress, data, traceparent or "-") of what apply.lua tells a feed.
 
     Raises ValueError for what the ingest did not write.
     """
     lines = message.split(b"\n")
     for header, data in zip(lines[:-1:2], lines[1::2], strict=True):
-        task, _, _, epoch, seq, kind, sort, _, _ = header.split(b" ")
+        task, _, _, epoch, seq, kind, sort, _, trace = header.split(b" ")
         said = merged_text(data, ()) if sort == _LATE else data
-        yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", said
+        yield task, b"%b,%b" % (epoch, seq), kind, sort == b"1", said, trace
 
 
 def child_of(message: bytes) -> tuple[bytes, bytes] | None:

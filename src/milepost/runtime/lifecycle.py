@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from milepost.errors import MilepostError
-from milepost.runtime.logs import get_logger
+from milepost.runtime.logs import flush, get_logger
 
 log = get_logger("milepost.lifecycle")
 
@@ -98,6 +98,7 @@ def leave_threads(status: int) -> None:
     left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
     if left:
         log.info("threads are left behind", threads=left)
+        flush()
         sys.stderr.flush()
         os._exit(status)
 

@@ -1,11 +1,16 @@
 """Structured logs: JSON where a machine reads them, coloured lines on a terminal."""
 
+import asyncio
+import atexit
 import logging
 import sys
+from contextlib import suppress
 from contextvars import Context, ContextVar
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 from uuid import UUID
 
+import orjson
 import structlog
 
 from milepost.runtime.settings import Settings
@@ -45,10 +50,98 @@ def _for_terminals(_logger: Any, _method: str, event: dict[str, Any]) -> dict[st
     return event
 
 
+class _Lines:
+    """Lines that are JSON already, written together once a turn of the loop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: list[bytes] = []
+
+    def add(self, line: bytes) -> None:
+        """Take a line. On a loop's thread it is written when the loop gets to it, else at once."""
+        self._waiting.append(line)
+        if len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self.write)
+            except RuntimeError:
+                self.write()
+
+    def write(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            with suppress(OSError, ValueError):  # nobody reads any more
+                self._stream.write(b"".join(waiting).decode())
+                self._stream.flush()
+
+
+class _State:
+    """What is logged in this process, from what level on and how."""
+
+    service = ""
+    level = logging.INFO
+    usual = logging.INFO
+    """The level of the settings."""
+    libraries = logging.WARNING
+    lines: _Lines | None = None
+    """None: what reads is a terminal, or nothing was set up."""
+
+
+class _Logger(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: ignore[misc]
+    """A logger of structlog's whose level can be another from one moment to the next, for all that were handed out."""
+
+
+_NAMES: Final = ("debug", "info", "warning", "warn", "error", "critical", "fatal", "exception", "log", "msg")
+_METHODS: Final = (*_NAMES, *(f"a{name}" for name in _NAMES), "is_enabled_for", "get_effective_level")
+
+
+def set_level(name: str | None) -> None:
+    """Log from this level on from now on; None: from that of the settings."""
+    level = _State.usual if name is None else logging.getLevelNamesMapping()[name.upper()]
+    _State.level = level
+    filtering = structlog.make_filtering_bound_logger(level)
+    for method in _METHODS:
+        setattr(_Logger, method, getattr(filtering, method))
+    logging.getLogger().setLevel(max(level, _State.libraries))
+
+
+def hear_libraries(level: int) -> None:
+    """Let what is logged by `logging` through from this level on; usually that is warnings, whatever our own level."""
+    _State.libraries = level
+
+
+def logs_at(level: int) -> bool:
+    """Whether what is of this level (`logging.INFO` and so on) is logged now."""
+    return level >= _State.level
+
+
+def level_name() -> str:
+    """Return the name of the level that is logged from now."""
+    return logging.getLevelName(_State.level).lower()
+
+
+def flush() -> None:
+    """Write lines that wait for the loop: before a process ends without its loop."""
+    if _State.lines is not None:
+        _State.lines.write()
+
+
+def write_fields(level: str, message: str, fields: dict[str, Any]) -> None:
+    """Log a line whose fields are few and known, at a fraction of what the usual way costs: for what each task says.
+
+    What comes from outside has to be printable already. Ask `logs_at` before.
+    """
+    if _State.lines is None:
+        getattr(_PLAIN, level)(message, **fields)
+        return
+    now = datetime.now(UTC)
+    head = {"timestamp": now, "level": level, "message": message, "service": _State.service}
+    _State.lines.add(orjson.dumps({**head, **fields}, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+
+
 def set_up_logs(settings: Settings, service: str) -> None:
     """Send the logs of this process, ours and the libraries', to standard error in one format."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _name_work,
@@ -64,7 +157,7 @@ def set_up_logs(settings: Settings, service: str) -> None:
     rendering = [structlog.processors.format_exc_info, *([] if as_json else [_for_terminals]), renderer]
     structlog.configure(
         processors=[*shared, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -79,11 +172,19 @@ def set_up_logs(settings: Settings, service: str) -> None:
             ],
         )
     )
-    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
     # aiokafka reports each refused connection at error level, several a second; /readyz and our own log say it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    _State.service = service
+    _State.usual = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    _State.lines = _Lines(sys.stderr) if as_json else None
+    atexit.register(flush)
+    set_level(None)
 
 
 def get_logger(name: str) -> Any:
     """Return a logger that carries `module=name` and the task and trace bound in this context."""
     return structlog.get_logger(module=name)
+
+
+_PLAIN: Final = structlog.get_logger()

@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         default=None, description="Authorities whose certificates receivers may have; unset: the system's."
     )
 
+    trace_runs: Literal["child", "linked"] = Field(
+        default="child",
+        description="A run of a task is a part of the trace of its submission, or a trace of its own that links to it.",
+    )
+
     home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")

@@ -108,7 +108,10 @@ class Claimed(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """A terminal state, written by the worker of the epoch. `seq` is that of the terminal event."""
+    """A terminal state, written by the worker of the epoch. `seq` is that of the terminal event.
+
+    `run`, here and below, is the traceparent of the attempt's span; None: it has none.
+    """
 
     held: Held
     seq: int
@@ -116,6 +119,7 @@ class Finish(NamedTuple):
     result: str | None = None
     error: str | None = None
     progress: str | None = None
+    run: str | None = None
 
 
 class Retry(NamedTuple):
@@ -126,6 +130,7 @@ class Retry(NamedTuple):
     delay: float
     error: str
     progress: str | None = None
+    run: str | None = None
 
 
 class Release(NamedTuple):
@@ -133,6 +138,7 @@ class Release(NamedTuple):
 
     held: Held
     seq: int
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

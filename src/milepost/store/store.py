@@ -12,6 +12,7 @@ import orjson
 
 from milepost.domain.presence import Sighting
 from milepost.errors import Unavailable
+from milepost.runtime.tracing import recorded
 from milepost.store.connection import Connection, Pool, transient
 from milepost.store.records import (
     PRIORITIES,
@@ -30,6 +31,7 @@ from milepost.store.records import (
     Submitted,
     WorkerBeat,
 )
+from milepost.store.spans import writing
 from milepost.store.view import position, task_view
 from milepost_schemas.position import Position
 from milepost_schemas.task import TaskState
@@ -59,6 +61,10 @@ def columns_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...] | None]:
 def claimed_row(row: Any) -> Claimed:
     """Return what a claim gave."""
     return Claimed(*row.values())
+
+
+def _runs(rows: Sequence[Finish | Retry | Release]) -> list[str]:
+    return [row.run for row in rows if row.run is not None]
 
 
 @contextmanager
@@ -126,7 +132,9 @@ class Store:
             )
             for t in ordered
         )  # fmt: skip
-        stored = {row["id"]: row for row in await self._fetch("submit", *columns)}
+        traced = [t.traceparent for t in tasks if t.traceparent is not None and recorded(t.traceparent)]
+        with writing("INSERT", "submit", traced, len(tasks)):
+            stored = {row["id"]: row for row in await self._fetch("submit", *columns)}
         missing = [(t.tenant, t.idempotency_key, t.id) for t in tasks if t.id not in stored]
         before: dict[tuple[str, str | None], Any] = {}
         if missing:
@@ -185,17 +193,20 @@ class Store:
     async def finish(self, rows: Sequence[Finish]) -> list[Moved | None]:
         """Write terminal states and their outbox rows; None for a task that has been fenced."""
         columns = columns_of((*r.held, r.seq, r.state, r.result, r.error, r.progress) for r in rows)
-        return self._moved(rows, await self._fetch("finish", *columns))
+        with writing("UPDATE", "finish", _runs(rows), len(rows)):
+            return self._moved(rows, await self._fetch("finish", *columns))
 
     async def retry(self, rows: Sequence[Retry]) -> list[Moved | None]:
         """Schedule next attempts; None for a task that has been fenced."""
         columns = columns_of((*r.held, r.seq, r.delay, r.error, r.progress) for r in rows)
-        return self._moved(rows, await self._fetch("retry", *columns))
+        with writing("UPDATE", "retry", _runs(rows), len(rows)):
+            return self._moved(rows, await self._fetch("retry", *columns))
 
     async def release(self, rows: Sequence[Release]) -> list[Moved | None]:
         """Give tasks back to their queue without counting the attempt; None for one that has been fenced."""
         columns = columns_of((*r.held, r.seq) for r in rows)
-        return self._moved(rows, await self._fetch("release", *columns))
+        with writing("UPDATE", "release", _runs(rows), len(rows)):
+            return self._moved(rows, await self._fetch("release", *columns))
 
     async def abandon(self, rows: Sequence[GivenUp]) -> set[Held]:
         """Leave tasks to the next sweep, each with its reason; return those that were ours. Once said it stays so."""
@@ -203,6 +214,11 @@ class Store:
             return set()
         columns = columns_of((*r.held, r.error, r.counts) for r in rows)
         return {Held(row["id"], row["epoch"]) for row in await self._fetch("abandon", *columns)}
+
+    async def runs_before(self, runs: Sequence[Held]) -> list[int | None]:
+        """Return of each claim under what epoch the task ran before; None if it did not."""
+        found = {row["id"]: row["before"] for row in await self._fetch("runs_before", *columns_of(runs))}
+        return [found.get(run.id) for run in runs]
 
     async def held_by(self, worker: UUID) -> list[Held]:
         """Return the running tasks that Postgres knows under a worker's id."""

@@ -22,6 +22,7 @@ from milepost.store.connection import Pool
 from milepost.tasks.registry import load
 from milepost_schemas import Dispatch, Priority, TaskState
 from milepost_schemas.cloudevents import headers_of
+from milepost_worker.came import Came
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.running import Running
@@ -44,7 +45,7 @@ class Worker:
         self.identity = Identity.new(settings, load(["tests.tasks"]))
         self.intake = Intake(settings, self.identity, self.store, self.running, self._start, self._aside)
 
-    def _start(self, claimed: Sequence[Claimed], _until: float) -> None:
+    def _start(self, claimed: Sequence[Claimed], _until: float, _came: Came) -> None:
         self.took += claimed
 
     async def _aside(self, records: Sequence[tuple[Consumed, str]]) -> None:

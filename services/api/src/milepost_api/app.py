@@ -20,6 +20,7 @@ from milepost.log import Topics, Writer
 from milepost.runtime.auth import Authenticator
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import background
+from milepost.runtime.loglevels import LogLevel
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics import reading
 from milepost.runtime.metrics.exposition import Exposition
@@ -30,6 +31,7 @@ from milepost.store.cancellations import Cancellations
 from milepost.store.connection import Pool, transient
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
+from milepost.store.loglevels import LogLevels
 from milepost.store.queues import Queues
 from milepost.store.webhooks import Webhooks
 from milepost_api import meter
@@ -133,7 +135,6 @@ def create_app(settings: Settings) -> FastAPI:
             "auto_configure": False,
         },
     )
-    app.state.verbose = settings.log_level == "debug"
     setattr(app, "openapi", lambda: describe(app))  # noqa: B010 - the documented way, which a type checker refuses
     for room in (*_ROOMS, pages) if settings.pages else _ROOMS:
         room.room(app.router)
@@ -159,6 +160,8 @@ def create_app(settings: Settings) -> FastAPI:
                 "If-None-Match",
                 "Prefer",
                 "traceparent",
+                "tracestate",
+                "baggage",
             ],
             expose_headers=[
                 "ETag",
@@ -226,6 +229,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
                 ("trees", services.trees.run),
                 ("keys", auth.ring.run),
                 ("backlog", services.backlog.run),
+                ("log level", LogLevel(LogLevels(pool), "api").follow),
             ),
         ):
             yield services

@@ -1,20 +1,21 @@
 """What every route has in common: who asks, the body, the span, the deadline, and how errors are answered."""
 
 import asyncio
+import logging
 import time
+from time import time_ns
 from typing import Any, ClassVar, Final
 
 from fastapi.routing import APIRoute
-from opentelemetry.trace import SpanKind
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from milepost.errors import Unavailable
 from milepost.runtime.auth import KeyEnded, Principal
-from milepost.runtime.logs import at_work, get_logger
+from milepost.runtime.logs import at_work, get_logger, logs_at
 from milepost.runtime.tokens import TokenExpired
-from milepost.runtime.tracing import new_traceparent, span, trace_id_of, valid_traceparent
-from milepost_api import meter
+from milepost.runtime.tracing import entered, new_traceparent, recorded, trace_id_of, valid_traceparent
+from milepost_api import meter, spans
 from milepost_api.body import read_json_body
 from milepost_api.openapi import needed
 from milepost_api.problems import Refusal, unavailable
@@ -81,13 +82,18 @@ class Endpoint(APIRoute):
         began = time.monotonic()
         parent = valid_traceparent(header_of(scope, b"traceparent"))
         name = f"{scope['method']} {self.path_format}"
+        traceparent = scope["milepost.traceparent"] = entered(parent, name)
+        began_ns = time_ns() if recorded(traceparent) else 0
+        failure: Exception | None = None
         try:
-            with span(name, SpanKind.SERVER, parent) as traceparent:
-                scope["milepost.traceparent"] = traceparent
-                reply = await self._reply(scope, receive, traceparent)
+            reply = await self._reply(scope, receive, traceparent)
         except Exception as error:  # noqa: BLE001 - whatever it was, the caller gets an answer and we get a line
+            failure = error
             reply = self._failed(error, scope)
-        if reply.status >= 500 or scope["app"].state.verbose:
+        if began_ns:
+            tenant = scope.get("milepost.tenant")
+            spans.answered(traceparent, parent, scope, self.path_format, began_ns, reply.status, tenant, failure)
+        if reply.status >= 500 or logs_at(logging.DEBUG):
             log.log(40 if reply.status >= 500 else 10, "answered", route=name, status=reply.status)
         waited = scope.get("milepost.waited", 0.0)
         seconds = time.monotonic() - began - waited
@@ -103,7 +109,7 @@ class Endpoint(APIRoute):
             call.traceparent = traceparent
             if self.requires is not None:
                 call.principal = await authenticate(call.services, header_of(scope, b"authorization"))
-                call.tenant = call.principal.tenant
+                call.tenant = scope["milepost.tenant"] = call.principal.tenant
                 left = await call.services.rates.admit(call.tenant, call.services.auth.ring.quotas(call.tenant))
                 self._let_in(call.principal, self.requires)
             if self.body_limit is not None:

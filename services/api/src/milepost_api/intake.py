@@ -9,6 +9,7 @@ import uuid_utils.compat as uuids
 
 from milepost.announce import Hint
 from milepost.errors import Unavailable
+from milepost.runtime.transitions import moved
 from milepost.store import NewTask, Submitted, new_task_view
 from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
@@ -79,6 +80,7 @@ def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     """Announce a task that was stored. Raises Refusal if its key belongs to another request."""
     if submitted.before is not None:
         return _earlier(services, submitted, new.fingerprint)
+    moved("submit", new.id, new.tenant, new.type, new.queue, None, submitted.state, 0, 0, new.traceparent)
     view = as_json(new_task_view(new, submitted))
     _announce(services, new, submitted, view)
     return Taken(new.id, submitted.state, with_links(view, str(new.id), services.settings), replayed=False)

@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 
 from milepost.log import Topics
 from milepost.log.writer import Record
+from milepost.runtime.transitions import row_moved
 from milepost.store.deadletters import Failures
 from milepost_api.again import run_again
 from milepost_api.asked import read_model
@@ -45,6 +46,7 @@ async def replay_tasks(call: Call, asked: ReplayRequest) -> Replayed:
     spacing = 0.0 if asked.rate is None else 1.0 / asked.rate
     rows = await run_again(call.services, call.tenant, chosen, replay, states=[TaskState.FAILED], spacing_s=spacing)
     for row in rows:
+        row_moved("replay", row, row["moved_from"])
         call.services.announcer.replayed(row)
     return Replayed(
         replay=replay,

@@ -7,6 +7,7 @@ from uuid import UUID
 from milepost.announce import Announcer
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
+from milepost.runtime.transitions import row_moved
 from milepost.store.cancellations import Cancellations
 from milepost_api import meter
 from milepost_schemas import TaskState
@@ -85,6 +86,7 @@ class Trees:
         match row["found"]:
             case "ended":
                 meter.ended(row["queue"], row["state"])
+                row_moved("cancel", row, row["moved_from"])
                 self._announcer.ended(row)
             case "asked":
                 self._announcer.cancel_request(row["child"], tenant, row["asked_traceparent"])
@@ -100,6 +102,7 @@ class Trees:
             return False
         if outcome.moved:
             meter.ended(outcome.row["queue"], outcome.row["state"])
+            row_moved("cancel", outcome.row, outcome.row["moved_from"])
             self._announcer.ended(outcome.row)
         elif not TaskState(outcome.row["state"]).terminal:
             self._announcer.cancel_request(task, tenant, outcome.row["traceparent"])

@@ -5,7 +5,7 @@ from aiohttp import hdrs, web
 from milepost_notifier.refusals import Refusal
 from milepost_schemas.problem import ProblemType
 
-ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID, traceparent, tracestate, baggage"
 KEPT_S = 600
 """Browsers may remember the answer to a preflight for so long."""
 

@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from milepost.errors import Unavailable
-from milepost.live import Channels, Snapshots, Standing, Tickets
+from milepost.live import Channels, LiveEvent, Snapshots, Standing, Tickets
 from milepost.live.channels import Message
 from milepost.live.pulse import Pulse
 from milepost.live.snapshots import is_finished, key_of
@@ -40,6 +40,7 @@ from milepost_notifier.meter import show_clients
 from milepost_notifier.peer import Peer
 from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
 from milepost_notifier.session import Session, token_in
+from milepost_notifier.spans import Frames
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.frames import SUBPROTOCOL
 
@@ -89,9 +90,14 @@ class Edge:
         audit_every: float = AUDIT_S,
         tick_every: float = TICK_S,
         shared: bool = False,
+        traced: bool = False,
     ) -> None:
-        """`keys`: where tenants' keys are. `shared`: others listen on the same port; the system deals clients out."""
+        """`keys`: where tenants' keys are. `traced`: spans are exported.
+
+        `shared`: others listen on the same port; the system deals clients out.
+        """
         self._shared = shared
+        self._traced = traced
         self._settings = settings
         self._limits = limits or Limits(subs=settings.max_subscriptions, frames=settings.max_frames_per_second)
         self._audit_every = audit_every
@@ -347,6 +353,7 @@ class Edge:
     def _tell(self, messages: Sequence[Message]) -> None:
         now = asyncio.get_running_loop().time()
         concerned: dict[Peer, None] = {}
+        frames = Frames() if self._traced else None
         for channel, message, kept in messages:
             name = channel.decode()
             watched = self._watched.get(name)
@@ -360,22 +367,32 @@ class Edge:
             except ValueError:
                 log.warning("a message that the ingest did not write was left out", channel=name)
                 continue
-            task: UUID = watched.key[1]
             if child is None:
                 event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
                 watched.news_at = now
-            for connection in watched.watchers:
-                session = connection.session
-                if session is not None:
-                    if child is None:
-                        session.event(task, event, now)
-                    else:
-                        session.child(task, child, event, now)
-                    concerned[connection] = None
-                    if session.outbox.size > WRITE_AT:
-                        connection.write_out()
+                if frames is not None:
+                    frames.add(event, watched.key[0], len(watched.watchers))
+            self._to_watchers(watched, child, event, now, concerned)
         for connection in concerned:
             self.serve(connection)
+        if frames is not None:
+            frames.sent()
+
+    @staticmethod
+    def _to_watchers(
+        watched: Watched, child: UUID | None, event: LiveEvent, now: float, concerned: dict[Peer, None]
+    ) -> None:
+        task: UUID = watched.key[1]
+        for connection in watched.watchers:
+            session = connection.session
+            if session is not None:
+                if child is None:
+                    session.event(task, event, now)
+                else:
+                    session.child(task, child, event, now)
+                concerned[connection] = None
+                if session.outbox.size > WRITE_AT:
+                    connection.write_out()
 
     async def _hear_pulse(self) -> None:
         """Listen for pulses, until cancelled."""

@@ -42,8 +42,9 @@ class Gathered:
 
     def add(self, message: bytes) -> None:
         """Take a message of the feed's channel. Raises ValueError for what the ingest did not write."""
-        for task, at, kind, alone, data in feed_entries(message):
-            change = task, kind, b'{"task":"%b","at":[%b],"kind":"%b","data":%b}' % (task, at, kind, data)
+        for task, at, kind, alone, data, trace in feed_entries(message):
+            traced = b"" if trace == b"-" else b',"trace_id":"%b"' % trace[3:35]
+            change = task, kind, b'{"task":"%b","at":[%b],"kind":"%b","data":%b%b}' % (task, at, kind, data, traced)
             if alone:
                 self._progress[task] = change
                 continue

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Final
+from time import time_ns
+from typing import Final
 from uuid import uuid4
-
-from opentelemetry.trace import SpanKind
 
 from milepost.errors import Unavailable
 from milepost.live import Snapshots
@@ -20,10 +18,11 @@ from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics.catalogue import SET_ASIDE
 from milepost.runtime.settings import Settings
-from milepost.runtime.tracing import span, valid_traceparent
+from milepost.runtime.tracing import valid_traceparent
 from milepost_notifier.meter import Lateness
+from milepost_notifier.spans import Passing, passed, passing
 from milepost_schemas.cloudevents import Header, UndecodableError, decode, header
-from milepost_schemas.event import Event, EventKind
+from milepost_schemas.event import Event
 
 log = get_logger("milepost.notifier.ingest")
 
@@ -130,12 +129,29 @@ class Ingest:
         if not self._traced:
             await self._apply(partial(_events, records, bad), len(records))
         else:
-            with _spans(list(_events(records, bad))) as traced:
-                await self._apply(partial(iter, traced), len(traced))
+            await self._take_traced(records, bad)
         if bad:
             for record, _ in bad:
                 SET_ASIDE.add(1, record.topic)
             await put_aside(self._writer, self._topics, bad)
+
+    async def _take_traced(self, records: Records, bad: list[tuple[Consumed, str]]) -> None:
+        events: list[Event] = []
+        spans: list[Passing] = []
+        began_ns = time_ns()
+        for record in records:
+            try:
+                event = event_of(record)
+            except UndecodableError as error:
+                bad.append((record, str(error)))
+                continue
+            events.append(event)
+            if (span := passing(event, record)) is not None:
+                spans.append(span)
+        await self._apply(partial(iter, events), len(events))
+        ended_ns = time_ns()
+        for span in spans:
+            passed(span, self.group, began_ns, ended_ns)
 
     async def _apply(self, events: Callable[[], Iterator[Event]], most: int) -> None:
         """Apply events, at most so many, and say how late they were."""
@@ -166,26 +182,3 @@ def _events(records: Records, bad: list[tuple[Consumed, str]]) -> Iterator[Event
             yield event_of(record)
         except UndecodableError as error:
             bad.append((record, str(error)))
-
-
-@contextmanager
-def _spans(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Run the block in a consumer span for each lifecycle event; give the events with those spans as parents."""
-    with ExitStack() as stack:
-        traced = []
-        for event in events:
-            if event.traceparent is None or event.kind is EventKind.PROGRESS or not event.kind.patches:
-                traced.append(event)
-                continue
-            attributes: dict[str, Any] = {
-                "messaging.system": "kafka",
-                "messaging.operation.type": "process",
-                "messaging.consumer.group.name": GROUP,
-                "milepost.task.id": str(event.task),
-                "milepost.event.kind": event.kind.value,
-            }
-            parent = stack.enter_context(
-                span("process milepost.events", SpanKind.CONSUMER, event.traceparent, attributes)
-            )
-            traced.append(event.model_copy(update={"traceparent": parent}))
-        yield traced

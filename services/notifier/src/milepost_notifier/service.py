@@ -14,6 +14,7 @@ from milepost.log import Writer
 from milepost.log.membership import expel
 from milepost.runtime.health import Health, application, bound, serving
 from milepost.runtime.lifecycle import Shutdown, background
+from milepost.runtime.loglevels import LogLevel
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics import reading
 from milepost.runtime.metrics.exposition import Exposition
@@ -23,6 +24,7 @@ from milepost.runtime.standing import Dependency
 from milepost.store import Store, open_pool
 from milepost.store.connection import Pool
 from milepost.store.keys import Keys
+from milepost.store.loglevels import LogLevels
 from milepost_notifier import meter
 from milepost_notifier.edge import Edge
 from milepost_notifier.ingest import Ingest
@@ -58,6 +60,7 @@ class Notifier:
         """`pool` is what `source` asks by."""
         self._settings = settings
         self._shared = shared
+        self._pool = pool
         self._redis = redis
         self._snapshots = Snapshots(redis)
         self.edge = edge
@@ -100,6 +103,9 @@ class Notifier:
             await stack.enter_async_context(background(("health", self.health.run)))
             meter.begin()
             await stack.enter_async_context(measuring(self._exposition, self._settings))
+            if self._pool is not None:
+                level = LogLevel(LogLevels(self._pool), "notifier")
+                await stack.enter_async_context(background(("log level", level.follow)))
             if self._writer is not None:
                 await stack.enter_async_context(background(("kafka writer", self._writer.run)))
             if self._ingest is not None:
@@ -174,7 +180,7 @@ async def build_notifier(
         if role in {"all", "edge"}:
             pool = await stack.enter_async_context(_asked(settings))
             source = Keys(pool)
-            edge = Edge(settings, redis, source, keys=source, shared=shared)
+            edge = Edge(settings, redis, source, keys=source, shared=shared, traced=traced)
         if role in {"all", "ingest"}:
             writer = Writer(settings, "milepost-notifier")
             pulse = Pulse(redis, settings.topic_prefix)
@@ -184,7 +190,7 @@ async def build_notifier(
 
 @asynccontextmanager
 async def _asked(settings: Settings) -> AsyncIterator[Pool]:
-    """Give what is asked about tasks that Redis does not know, and about keys: Postgres."""
+    """Give what is asked about tasks that Redis does not know, about keys, and what to log from: Postgres."""
     pool = await open_pool(settings, "notifier", size=4)
     try:
         yield pool

@@ -3,19 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context as LogContext
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from milepost.runtime.logs import at_work, get_logger, task_at_work
-from milepost.runtime.tracing import span, tracing_on
 from milepost.store import Claimed
 from milepost.store.view import claimed_view
 from milepost.tasks.definition import TaskDefinition
@@ -35,6 +32,7 @@ from milepost_worker.outcome import (
     ended,
     refused_payload,
 )
+from milepost_worker.spans import Run
 from milepost_worker.trail import Trail
 from milepost_worker.voice import Outlets, Voice
 
@@ -44,8 +42,6 @@ GRACE_S = 5.0
 """Between asking a handler to stop and ending it, or leaving alone what cannot be ended."""
 END_S = 2.0
 """For a process to end: SIGTERM, and SIGKILL a second later."""
-
-_NO_SPAN: Final[AbstractContextManager[Any]] = nullcontext()
 
 
 class StopReason(Enum):
@@ -89,8 +85,11 @@ class Attempt:
         "held",
         "reason",
         "refused",
+        "run",
+        "said",
         "settling",
         "since",
+        "told_of",
         "trail",
         "voice",
     )
@@ -102,8 +101,11 @@ class Attempt:
         runners: Runners,
         outlets: Outlets,
         lease_until: float,
+        run: Run | None = None,
     ) -> None:
+        """`run` is its span; None if its trace is not recorded."""
         self.claimed = claimed
+        self.run = run
         self.held = claimed.held
         """What every write about it names."""
         self.definition = definition
@@ -125,6 +127,8 @@ class Attempt:
         self._timer: asyncio.TimerHandle | None = None
         self._winding_up: asyncio.Task[None] | None = None
         self._ended: Callable[[Attempt, Outcome], None] | None = None
+        self.said: dict[str, Any] = {}
+        """How it failed, for the log."""
         self.settling = False
         """Whether the handler is done with and the outcome is on its way to Postgres."""
         self.refused = False
@@ -132,7 +136,9 @@ class Attempt:
         self.reason: StopReason | None = None
         """Why it was stopped from outside; None if it was not."""
         c = claimed
-        self.trail = Trail(outlets.events, c.id, c.tenant, c.root_id, c.epoch, c.traceparent)
+        self.told_of = c.traceparent if run is None else run.told
+        """The traceparent of what follows from it."""
+        self.trail = Trail(outlets.events, c.id, c.tenant, c.root_id, c.epoch, self.told_of)
         # The whole task: whoever hears of it for the first time by this needs nothing else.
         self.trail.add(EventKind.STARTED, claimed_view(claimed))
         self.voice = Voice(claimed, self.trail, outlets)
@@ -147,6 +153,11 @@ class Attempt:
     def timeout_s(self) -> float | None:
         """Seconds it may take: what the submitter said, else what the type says."""
         return self.claimed.timeout_s if self.claimed.timeout_s is not None else self.definition.timeout_s
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run until now."""
+        return self._loop.time() - self.began
 
     @property
     def lease_until(self) -> float:
@@ -185,6 +196,8 @@ class Attempt:
         # All that happens to it happens in one context, so that every line of the log names the task.
         context = self._context = copy_context()
         context.run(at_work, self.id, self.context.trace_id)
+        if self.run is not None:
+            self.run.lend_to(context, str(self.id))
         if self.reason is not None:
             outcome = Stopped() if self.reason is StopReason.CANCELLED else Dropped()
             self._loop.call_soon(self._end, outcome, context=context)
@@ -202,27 +215,13 @@ class Attempt:
         except ValidationError as error:
             return refused_payload(error)
         try:
-            with self._span():
-                if self.on_the_loop:
-                    self.voice.begin()
-                    return await call(self.definition, self.definition.arguments(self.context, payload))
-                return await self._apart(payload)
+            if self.on_the_loop:
+                self.voice.begin()
+                return await call(self.definition, self.definition.arguments(self.context, payload))
+            return await self._apart(payload)
         finally:
             # Not only when the loop gets to its end: until then the pump would tell separately what goes with the end.
             self.voice.close()
-
-    def _span(self) -> AbstractContextManager[Any]:
-        if not tracing_on():
-            return _NO_SPAN
-        attributes = {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": self.claimed.queue,
-            "milepost.task.id": str(self.id),
-            "milepost.task.type": self.claimed.type,
-            "milepost.task.attempt": self.claimed.attempt,
-        }
-        return span(f"process {self.claimed.type}", SpanKind.CONSUMER, self.claimed.traceparent, attributes)
 
     async def _apart(self, payload: object) -> Succeeded | Failed:
         if self.definition.isolation == "process":
@@ -248,6 +247,7 @@ class Attempt:
             "max_attempts": c.max_attempts,
             "labels": self.context.labels,
             "trace_id": self.context.trace_id,
+            "run": None if self.run is None else self.run.me,
             "epoch": c.epoch,
             "payload": c.payload,
         }
@@ -270,6 +270,8 @@ class Attempt:
         """Hand the outcome on. What the attempt holds on to is let go, so that nothing of it hangs in a cycle."""
         self.voice.close()
         self.settling = True
+        if self.run is not None:
+            self.run.ended(outcome, None if self.reason is None else self.reason.value)
         ended, self._ended, self._timer, self._job = self._ended, None, None, None
         if ended is not None:
             ended(self, outcome)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from time import time_ns
 from typing import Any
 
 from milepost.domain.limits import Limits
@@ -15,6 +16,7 @@ from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics.catalogue import SET_ASIDE
 from milepost.runtime.settings import Settings
+from milepost.runtime.tracing import tracing_on
 from milepost.store import Claimed, Held, Limited
 from milepost.store.by_turns import ByTurns
 from milepost.store.limits import group_of
@@ -22,8 +24,8 @@ from milepost.store.records import PRIORITIES
 from milepost_schemas import Dispatch, Priority
 from milepost_schemas.cloudevents import UndecodableError, decode
 from milepost_worker import meter
+from milepost_worker.came import PUSH, STEAL, TURN, Came, How
 from milepost_worker.identity import Identity
-from milepost_worker.meter import How
 from milepost_worker.running import Running
 from milepost_worker.strays import Strays
 
@@ -41,8 +43,9 @@ BARREN_S = (0.02, 0.25)
 BUSY_TIMES = 5
 """So many times `steal_after` a task has to be queued before a worker that reads hints takes it from Postgres."""
 
-Start = Callable[[Sequence[Claimed], float], None]
+Start = Callable[[Sequence[Claimed], float, Came], None]
 """Begins attempts; the second argument is until when their leases surely hold, by `time.monotonic`."""
+_Hint = tuple[Consumed, Dispatch]
 PutAside = Callable[[Sequence[tuple[Consumed, str]]], Awaitable[None]]
 """Keeps records that cannot be processed, each with the reason, before offsets are committed."""
 
@@ -71,7 +74,8 @@ class Intake:
             topics.work(queue, lane): (queue, PRIORITIES[lane]) for queue in identity.queues for lane in Priority
         }
         every = [topic for lane in self._lanes for topic in sorted(lane)]
-        self._reader = Reader(settings, identity.name, every, group=f"{topics.prefix}-workers")
+        self._group = f"{topics.prefix}-workers"
+        self._reader = Reader(settings, identity.name, every, group=self._group)
         self._types = frozenset(identity.types)
         self._by_turns = ByTurns(store, identity.id, settings.lease, identity.queues, identity.types)
         self._taking = asyncio.Lock()
@@ -180,7 +184,7 @@ class Intake:
             self._barren += 1
             await self._follow_hints(wait_s)
 
-    def _not_held_back(self, hints: list[tuple[str, Dispatch]]) -> list[tuple[str, Dispatch]]:
+    def _not_held_back(self, hints: list[_Hint]) -> list[_Hint]:
         """Return the hints whose tasks may be claimed by hint: not in a paused queue, and without a limit.
 
         Those with a limit take turns at once.
@@ -188,8 +192,8 @@ class Intake:
         limits, free = self._by_turns.limits, []
         if not limits:
             return hints
-        for topic, hint in hints:
-            queue, priority = self._lane_of[topic]
+        for record, hint in hints:
+            queue, priority = self._lane_of[record.topic]
             group = Group(queue, hint.tenant, priority, hint.type, hint.key or "")
             if limits.pause(queue, hint.tenant) is not None:
                 continue
@@ -197,15 +201,16 @@ class Intake:
             if limits.of(group) or ("key" not in hint.model_fields_set and limits.on_keys(hint.tenant)):
                 self._freed.set()
                 continue
-            free.append((topic, hint))
+            free.append((record, hint))
         return free
 
-    async def _hints_in(self, records: Records) -> list[tuple[str, Dispatch]]:
-        """Return the hints in records, each with its topic; what is none is put aside."""
-        hints, bad = [], []
+    async def _hints_in(self, records: Records) -> list[_Hint]:
+        """Return the hints in records; what is none is put aside."""
+        hints: list[_Hint] = []
+        bad = []
         for record in records:
             try:
-                hints.append((record.topic, decode(Dispatch, record.value, record.headers)))
+                hints.append((record, decode(Dispatch, record.value, record.headers)))
             except UndecodableError as error:
                 bad.append((record, str(error)))
         if bad:
@@ -216,7 +221,7 @@ class Intake:
 
     async def _claim(self, records: Records) -> None:
         found = await self._hints_in(records)
-        known = {hint.task: (topic, hint) for topic, hint in found if hint.type in self._types}
+        known = {hint.task: (record, hint) for record, hint in found if hint.type in self._types}
         hints = list(known.values())
         while hints and not self._closed:
             await self._running.has_free()
@@ -224,7 +229,7 @@ class Intake:
         if any(hint.more for _, hint in found):
             self._behind = True  # others wait of whom nobody hears
 
-    async def _claim_some(self, hints: list[tuple[str, Dispatch]]) -> int:
+    async def _claim_some(self, hints: list[_Hint]) -> int:
         """Claim as many as there are slots for; return how many hints are dealt with.
 
         What is held back is looked up at each try: a hint may have waited for minutes, for a slot or for Postgres.
@@ -233,12 +238,13 @@ class Intake:
         tries = 0
         try:
             while not self._closed:
-                wanted = [Held(hint.task, hint.epoch) for _, hint in self._not_held_back(hints[:slots])]
+                free = self._not_held_back(hints[:slots])
+                wanted = [Held(hint.task, hint.epoch) for _, hint in free]
                 if not wanted:
                     break
                 try:
                     claim = self._store.claim(self._identity.id, self._settings.lease, wanted)
-                    await self._claimed(claim, How.PUSH)
+                    await self._claimed(claim, self._came(free))
                 except Unavailable as error:
                     log.warning("Postgres is away; hints are kept", error=str(error), hints=len(wanted))
                     await asyncio.sleep(jittered(tries))
@@ -249,7 +255,12 @@ class Intake:
             self._running.unreserve(slots)
         return slots
 
-    async def _claimed(self, claim: Coroutine[Any, Any, list[Claimed]], how: How) -> int:
+    def _came(self, hints: list[_Hint]) -> Came:
+        if not tracing_on():
+            return PUSH
+        return Came(How.PUSH, time_ns(), {hint.task: record for record, hint in hints}, self._group)
+
+    async def _claimed(self, claim: Coroutine[Any, Any, list[Claimed]], came: Came) -> int:
         """Begin what a claim brings, and return how many that is; raises what the claim raised."""
         until = time.monotonic() + self._settings.lease
         mark: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -263,8 +274,8 @@ class Intake:
         finally:
             self._claims.discard(mark)
             mark.set_result(None)
-        meter.claimed(claimed, how)
-        self._start(claimed, until)
+        meter.claimed(claimed, came.how)
+        self._start(claimed, until, came)
         return len(claimed)
 
     async def _claims_over(self) -> None:
@@ -364,6 +375,6 @@ class Intake:
                 return claimed
 
             try:
-                return await self._claimed(claim(), How.STEAL if older_than_s else How.TURN), more
+                return await self._claimed(claim(), STEAL if older_than_s else TURN), more
             finally:
                 self._running.unreserve(slots)

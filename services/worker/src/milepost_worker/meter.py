@@ -10,18 +10,11 @@ from milepost.store import Claimed
 from milepost.store.records import PRIORITY_NAMES
 from milepost_schemas import TaskState
 from milepost_worker.attempt import Attempt
+from milepost_worker.came import How
 from milepost_worker.identity import Identity
 from milepost_worker.running import Running
 
 _LANES = {number: name.value for number, name in PRIORITY_NAMES.items()}
-
-
-class How(StrEnum):
-    """How a task was claimed."""
-
-    PUSH = "push"
-    STEAL = "steal"
-    TURN = "turn"
 
 
 class Over(StrEnum):

@@ -12,9 +12,11 @@ from milepost.log import Writer
 from milepost.runtime.lifecycle import jittered
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics.catalogue import OUTBOX_OVERDUE
+from milepost.runtime.transitions import row_moved
 from milepost.store import Store
 from milepost_schemas import EventKind
 from milepost_worker import meter
+from milepost_worker.spans import lost
 
 log = get_logger("milepost.worker.passes")
 
@@ -33,7 +35,9 @@ OUTBOX_OVERDUE_S = 5.0
 class Passes:
     """Due, expiry, sweep and outbox passes."""
 
-    def __init__(self, store: Store, announcer: Announcer, writer: Writer) -> None:
+    def __init__(self, store: Store, announcer: Announcer, writer: Writer, *, own_traces: bool = False) -> None:
+        """`own_traces`: each run of a task is a trace of its own."""
+        self._own_traces = own_traces
         self._store = store
         self._announcer = announcer
         self._writer = writer
@@ -55,10 +59,12 @@ class Passes:
                 self._poke_at = None
             rows = await self._store.due(BATCH)
             for row in rows:
+                row_moved("due", row, "scheduled")
                 self._announcer.queued(row)
             late = await self._store.expire(BATCH)
             for row in late:
                 meter.ended(row["queue"], row["state"])
+                row_moved("expire", row, row["moved_from"], **_error_of(row))
                 self._announcer.ended(row)
             if len(rows) < BATCH and len(late) < BATCH:
                 await self._sleep(await self._store.next_due())
@@ -98,8 +104,11 @@ class Passes:
 
     def _taken_back(self, row: Any) -> None:
         why = None if row["error"] is None else orjson.loads(row["error"])["type"]
-        log.warning("took a task back", task=str(row["id"]), state=row["state"], epoch=row["epoch"], why=why)
         meter.taken_back(why)
+        level = "info" if why is None else "warning"
+        row_moved("sweep", row, "running", level=level, **_error_of(row))
+        if not row["told"]:
+            lost(row, own_trace=self._own_traces)
         if row["state"] == "queued":
             # Without an error it was given back: nothing was lost.
             self._announcer.queued(row, EventKind.QUEUED if why is None else EventKind.LEASE_LOST)
@@ -118,3 +127,10 @@ class Passes:
                 log.info("published overdue completions", completions=len(rows))
             if len(rows) < BATCH:
                 await asyncio.sleep(jittered(1, base=OUTBOX_EVERY_S, cap=OUTBOX_EVERY_S * 1.5))
+
+
+def _error_of(row: Any) -> dict[str, Any]:
+    if row["error"] is None:
+        return {}
+    error = orjson.loads(row["error"])
+    return {"error_type": error["type"], "error": error["message"]}

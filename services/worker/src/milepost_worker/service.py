@@ -10,22 +10,27 @@ from milepost.announce import Announcer
 from milepost.errors import Unavailable
 from milepost.log import Topics, Writer
 from milepost.log.deadletters import put_aside
+from milepost.runtime.batching import GroupCommit
 from milepost.runtime.health import Health, application, bound, serving
 from milepost.runtime.lifecycle import Shutdown, background, first_of
+from milepost.runtime.loglevels import LogLevel
 from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics import reading
 from milepost.runtime.metrics.exposition import Exposition
 from milepost.runtime.metrics.serving import add_route, measuring
 from milepost.runtime.settings import Settings
 from milepost.runtime.standing import Dependency
+from milepost.runtime.transitions import moved
 from milepost.store import Claimed, Limited, open_pool
-from milepost.store.connection import Pool
+from milepost.store.connection import Pool, transient
+from milepost.store.loglevels import LogLevels
 from milepost.store.webhooks import Webhooks
 from milepost.tasks.registry import Registry
 from milepost.webhooks.sender import Sender
 from milepost.webhooks.trust import tls_context
 from milepost_worker import meter
 from milepost_worker.attempt import GRACE_S, Attempt, Runners, StopReason
+from milepost_worker.came import Came
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.processes import Processes
@@ -38,6 +43,7 @@ from milepost_worker.passes import Passes
 from milepost_worker.pump import Pump
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
+from milepost_worker.spans import Run, run_for
 from milepost_worker.tally import Tally
 from milepost_worker.voice import Outlets
 
@@ -72,13 +78,16 @@ class Worker:
         self._announcer = Announcer(self._writer, topics, source, self._acknowledged, store.room)
         self._running = Running(settings.concurrency)
         apart = any(each.isolation == "process" for each in registry)
-        self._processes = Processes(modules, warm=apart, log_level=settings.log_level, nice=settings.process_nice)
+        self._processes = Processes(modules, warm=apart, nice=settings.process_nice)
         self._runners = Runners(ThreadJob, self._processes.start, self._running.leftovers)
         self._pump = Pump()
         self._outlets = Outlets(self._announcer.event, self._pump.add)
+        self._log_level = LogLevel(LogLevels(pool), "worker")
         self._tally = Tally()
         self._settler = Settler(store, self._announcer, settings, self._settled)
-        self._passes = Passes(store, self._announcer, self._writer)
+        self._own_traces = settings.trace_runs == "linked"
+        self._passes = Passes(store, self._announcer, self._writer, own_traces=self._own_traces)
+        self._runs_before = GroupCommit(store.runs_before, transient=transient)
         self._hooks = Sender(Webhooks(pool), settings)
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
@@ -123,6 +132,7 @@ class Worker:
                 ("lease watch", self._leases.watch),
                 ("window", self._announcer.look_for_room),
                 ("event pump", self._pump.run),
+                ("log level", self._log_level.follow),
             ):
                 # Closed before the goodbye: what its processes run is then about to be somebody else's.
                 async with (
@@ -159,18 +169,29 @@ class Worker:
             yield "webhooks", self._hooks.run
             yield "webhook log", self._hooks.prune
 
-    def _start(self, claimed: Sequence[Claimed], lease_until: float) -> None:
+    def _start(self, claimed: Sequence[Claimed], lease_until: float, came: Came) -> None:
         for task in claimed:
+            moved(
+                "claim", task.id, task.tenant, task.type, task.queue, "queued", "running", task.attempt, task.epoch,
+                task.traceparent, came_by=came.how, worker=self.identity.name,
+            )  # fmt: skip
             definition = self._registry.get(task.type)
             if definition is None:  # only a hint that lies about its type leads here
                 log.error("claimed a task of a type this worker does not know", task=str(task.id), type=task.type)
                 continue
-            attempt = Attempt(task, definition, self._runners, self._outlets, lease_until)
+            attempt = Attempt(task, definition, self._runners, self._outlets, lease_until, self._run_of(task, came))
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
             self._open.add(attempt)
             attempt.start(self._ended)
+
+    def _run_of(self, task: Claimed, came: Came) -> Run | None:
+        run = run_for(task, came, str(task.id), own_trace=self._own_traces)
+        if run is not None and task.epoch > 1:
+            with suppress(Unavailable):
+                run.before = self._runs_before.put(task.held)
+        return run
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.reason is StopReason.RELEASED and isinstance(outcome, Dropped):

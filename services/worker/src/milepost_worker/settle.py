@@ -1,6 +1,7 @@
 """What follows from an outcome: one fenced write, then the events that tell of it."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,10 @@ from milepost.announce import TERMINAL_KINDS, Announcer, Hint
 from milepost.domain.failures import fingerprint
 from milepost.domain.retry import End, RetryPolicy, after_failure
 from milepost.errors import Unavailable
+from milepost.runtime import transitions
 from milepost.runtime.batching import GroupCommit
 from milepost.runtime.lifecycle import jittered
-from milepost.runtime.logs import get_logger
+from milepost.runtime.logs import get_logger, logs_at
 from milepost.runtime.settings import Settings
 from milepost.store import Finish, GivenUp, Moved, Release, Retry, Store
 from milepost.store.connection import transient
@@ -81,12 +83,14 @@ class Settler:
                 self._over(attempt, Over.LOST)
                 self._settled(attempt, None)
             case Succeeded(result):
-                row = Finish(attempt.held, seq, TaskState.SUCCEEDED, result=result, progress=progress)
+                row = Finish(
+                    attempt.held, seq, TaskState.SUCCEEDED, result=result, progress=progress, run=_run(attempt)
+                )
                 shown = inline_result(result)
                 data = {"result": None if shown is None else orjson.Fragment(shown), "error": None}
                 self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, data))
             case Stopped():
-                row = Finish(attempt.held, seq, TaskState.CANCELLED, progress=progress)
+                row = Finish(attempt.held, seq, TaskState.CANCELLED, progress=progress, run=_run(attempt))
                 self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, {}))
             case Failed():
                 self._settle_failed(attempt, outcome, seq, patch)
@@ -109,18 +113,19 @@ class Settler:
         kind = fingerprint(claimed.type, error.type, error.message)
         text = error_json(error.model_copy(update={"fingerprint": kind}))
         data = {"error": orjson.Fragment(text)}
-        log.info("attempt failed", error_type=error.type, error=error.message[:200], retry_in=verdict.delay)
+        attempt.said = {"error_type": error.type, "error": error.message}
         if verdict.delay is None:
-            row = Finish(attempt.held, seq, TaskState.FAILED, error=text, progress=progress)
+            row = Finish(attempt.held, seq, TaskState.FAILED, error=text, progress=progress, run=_run(attempt))
             self._write(attempt, self._finish, row, partial(self._ended, attempt, patch, data))
         else:
-            again = Retry(attempt.held, seq, verdict.delay, text, progress)
+            again = Retry(attempt.held, seq, verdict.delay, text, progress, _run(attempt))
             self._write(attempt, self._retry, again, partial(self._retrying, attempt, patch, data, verdict.delay))
 
     def release(self, attempt: Attempt) -> None:
         """Have a task given back to its queue, for somebody else to start at once."""
         seq, patch = attempt.trail.close()
-        self._write(attempt, self._release, Release(attempt.held, seq), partial(self._released, attempt, patch))
+        row = Release(attempt.held, seq, _run(attempt))
+        self._write(attempt, self._release, row, partial(self._released, attempt, patch))
 
     def _leave(self, attempt: Attempt) -> None:
         """Leave a task whose lease was about to run out to the next sweep, as soon as Postgres can be told.
@@ -156,6 +161,7 @@ class Settler:
             return None
         self._over(attempt, Over.RETRYING)
         meter.retrying(attempt.claimed.queue)
+        self._log("retry", attempt, moved, retry_in=delay)
         attempt.trail.send_last(EventKind.RETRYING, {**patch, **data, "state": moved.state, "due_at": moved.due_at})
         return delay
 
@@ -165,6 +171,7 @@ class Settler:
             return
         self._over(attempt, Over.RELEASED)
         claimed = attempt.claimed
+        self._log("release", attempt, moved)
         attempt.trail.send_last(EventKind.QUEUED, {**patch, "state": moved.state, "attempt": moved.attempt})
         self._announcer.dispatch(
             Hint(
@@ -174,7 +181,7 @@ class Settler:
                 claimed.queue,
                 PRIORITY_NAMES[claimed.priority],
                 claimed.epoch,
-                claimed.traceparent,
+                attempt.told_of,
                 claimed.key,
             )
         )
@@ -190,6 +197,7 @@ class Settler:
             return
         meter.ended(claimed.queue, moved.state)
         self._over(attempt, Over(moved.state))
+        self._log("finish", attempt, moved)
         told = {**patch, **data, "state": moved.state, "finished_at": moved.finished_at, "attempt": claimed.attempt}
         attempt.trail.send_last(TERMINAL_KINDS[moved.state], told)
         view = {
@@ -201,11 +209,26 @@ class Settler:
             "started_at": claimed.started_at,
             **told,
         }
-        self._announcer.completion(claimed.id, claimed.tenant, claimed.root_id, view, claimed.traceparent)
+        self._announcer.completion(claimed.id, claimed.tenant, claimed.root_id, view, attempt.told_of)
 
     @staticmethod
     def _over(attempt: Attempt, how: Over) -> None:
         meter.over(attempt, how, time.monotonic() - attempt.since)
+
+    @staticmethod
+    def _log(by: str, attempt: Attempt, moved: Moved, **more: Any) -> None:
+        c = attempt.claimed
+        if logs_at(logging.INFO):
+            seconds = round(attempt.seconds, 3)
+            tries = c.attempt if moved.attempt is None else moved.attempt
+            transitions.moved(
+                by, c.id, c.tenant, c.type, c.queue, "running", moved.state, tries, c.epoch, c.traceparent,
+                seconds=seconds, **attempt.said, **more,
+            )  # fmt: skip
+
+
+def _run(attempt: Attempt) -> str | None:
+    return None if attempt.run is None else attempt.run.me
 
 
 async def _abandon(store: Store, rows: Sequence[GivenUp]) -> list[Moved | None]:

@@ -10,14 +10,14 @@ moved as (
     set state = 'cancelled', epoch = t.epoch + 1, seq = 0, finished_at = now(), cancel_requested_at = now()
     from found
     where t.id = found.id and found.state in ('queued', 'scheduled', 'waiting')
-    returning t.*
+    returning t.*, found.state as moved_from
 ),
 asked as (
     update milepost.tasks as t
     set cancel_requested_at = coalesce(t.cancel_requested_at, now())
     from found
     where t.id = found.id and found.state = 'running'
-    returning t.*
+    returning t.*, found.state as moved_from
 ),
 published as (
     insert into milepost.outbox (task_id, epoch) select id, epoch from moved
@@ -38,4 +38,4 @@ select *, true as moved, exists (select from noted) as tree from moved
 union all
 select *, false, exists (select from noted) from asked
 union all
-select *, false, exists (select from noted) from found where state in ('succeeded', 'failed', 'cancelled')
+select *, state, false, exists (select from noted) from found where state in ('succeeded', 'failed', 'cancelled')

@@ -29,7 +29,7 @@ moved as (
     where t.id = held.id and held.state in ('queued', 'scheduled', 'waiting')
     returning t.id, t.tenant, t.type, t.queue, t.priority, t.state, t.epoch, t.seq, t.attempt, t.max_attempts,
         t.labels, t.key, t.parent_id, t.root_id, t.progress, t.result, t.error, t.created_at, t.due_at,
-        t.started_at, t.finished_at, t.traceparent
+        t.started_at, t.finished_at, t.traceparent, held.state as moved_from
 ),
 asked as (
     update milepost.tasks as t

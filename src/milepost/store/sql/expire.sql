@@ -1,6 +1,6 @@
 -- expire: scheduled | queued -> failed, by the due pass; new epoch
 with late as (
-    select id
+    select id, state
     from milepost.tasks
     where state in ('queued', 'scheduled') and expires_at is not null and expires_at <= now()
     order by expires_at
@@ -23,7 +23,7 @@ moved as (
         )
     from late
     where t.id = late.id
-    returning t.*
+    returning t.*, late.state as moved_from
 ),
 published as (
     insert into milepost.outbox (task_id, epoch) select id, epoch from moved

@@ -12,7 +12,7 @@ with asked as (
     for no key update of t
 ),
 numbered as (
-    select id, row_number() over (order by id) - 1 as place, count(*) over () as places from asked
+    select id, state, row_number() over (order by id) - 1 as place, count(*) over () as places from asked
 ),
 pace as (
     insert into milepost.replays as r (tenant, id, next_at)
@@ -22,7 +22,7 @@ pace as (
     returning r.next_at
 ),
 planned as (
-    select n.id, p.next_at - (n.places - n.place) * $4::float8 * interval '1 second' as at
+    select n.id, n.state, p.next_at - (n.places - n.place) * $4::float8 * interval '1 second' as at
     from numbered as n left join pace as p on true
 ),
 ends as (
@@ -49,4 +49,4 @@ where t.id = p.id
 -- Without the payload, which may be large and which nobody reads here.
 returning t.id, t.tenant, t.type, t.queue, t.priority, t.state, t.epoch, t.seq, t.attempt, t.max_attempts, t.labels,
     t.key, t.parent_id, t.root_id, t.progress, t.result, t.error, t.created_at, t.due_at, t.started_at,
-    t.finished_at, t.traceparent
+    t.finished_at, t.traceparent, p.state as moved_from

@@ -58,4 +58,5 @@ history as (
 published as (
     insert into milepost.outbox (task_id, epoch) select id, epoch from moved where state in ('failed', 'cancelled')
 )
-select * from moved
+-- `told`: the worker itself had said why.
+select m.*, l.reason is not null as told from moved as m join lost as l using (id)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from milepost.errors import Unavailable
 from milepost.runtime.logs import get_logger
+from milepost.runtime.transitions import row_moved
 from milepost_api import meter
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import TASK_ID, answer, needs, problems
@@ -31,6 +32,7 @@ async def cancel(call: Call) -> Reply:
     body = row_bytes(row, services.settings)
     if outcome.moved:
         meter.ended(row["queue"], state)
+        row_moved("cancel", row, row["moved_from"])
         services.announcer.ended(row)
     elif not state.terminal:
         services.announcer.cancel_request(row["id"], row["tenant"], row["traceparent"])

@@ -7,6 +7,7 @@ import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
 
+from milepost.runtime.transitions import row_moved
 from milepost_api.again import run_again
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, needs, polled, problems
@@ -29,6 +30,7 @@ async def retry(call: Call) -> Reply:
     task = task_id(call)
     rows = await run_again(services, call.tenant, [task], uuids.uuid7(), states=_AGAIN)
     if rows:
+        row_moved("replay", rows[0], rows[0]["moved_from"])
         services.announcer.replayed(rows[0])
         body = with_token(row_bytes(rows[0], services.settings), services.auth, call.principal, task)
         return accepted(body, str(task))

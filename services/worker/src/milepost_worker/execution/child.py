@@ -28,6 +28,7 @@ from milepost_worker.execution.bridges import bridge
 from milepost_worker.execution.inline import encode_result
 from milepost_worker.execution.kernel import data_bytes, give_way, group_gives_way, offer_to_the_oom_killer
 from milepost_worker.execution.postmortem import LESS, MORE
+from milepost_worker.execution.traced import Traced
 from milepost_worker.execution.wire import BOUNDS, HEAD, Kind, frame, json_frame
 from milepost_worker.outcome import (
     MESSAGE_CHARS,
@@ -172,15 +173,18 @@ def serve(connection: socket.socket, faults: int) -> None:
         _log=log,
         _output=worker.output.add,
     )
+    traced = None if job["run"] is None else Traced(job, worker.send)
     # In what the handler forks in turn nobody can tell whose turn it is to use the connection.
     os.register_at_fork(after_in_child=partial(_apart, context, log))
     stop: list[Callable[[], object]] = []
     # Before the limit: a thread's stack counts against it.
-    threading.Thread(target=_listen, args=(worker, context, log, stop, nice), daemon=True).start()
+    threading.Thread(target=_listen, args=(worker, context, log, stop, nice, traced), daemon=True).start()
     outcome = _limit(definition) or _run(definition, context, job["payload"], stop)
     context.flush(final=True)
     worker.send_output(final=True)
     worker.left_out(log)
+    if traced is not None:
+        traced.send()
     worker.send(_as_frame(outcome))
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -279,7 +283,14 @@ async def _coroutine(definition: TaskDefinition, arguments: tuple[Any, ...], sto
     return await task
 
 
-def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Callable[[], object]], nice: int) -> None:
+def _listen(
+    worker: _Worker,
+    context: Context,
+    log: HandlerLog,
+    stop: list[Callable[[], object]],
+    nice: int,
+    traced: Traced | None,
+) -> None:
     while True:
         # With the memory at its limit anything may fail here; the next round may have more.
         with suppress(MemoryError):
@@ -288,6 +299,8 @@ def _listen(worker: _Worker, context: Context, log: HandlerLog, stop: list[Calla
                     context.flush()
                     worker.send_output()
                     worker.left_out(log)
+                    if traced is not None:
+                        traced.send()
                     if nice and group_gives_way(nice):
                         nice = 0
                     continue

@@ -22,6 +22,7 @@ from milepost.tasks.registry import load
 from milepost_worker.execution import child, warden
 from milepost_worker.execution.board import LeaseBoard
 from milepost_worker.execution.kernel import adopt_orphans, die_with, end_descendants
+from milepost_worker.execution.traced import prepare
 from milepost_worker.execution.wire import LOST, NO_PROCESS, NOTICE, REQUEST, Notice, Request
 
 
@@ -164,6 +165,7 @@ def main() -> None:
     if "" not in sys.path:
         sys.path.insert(0, "")
     load(sys.argv[4:])
+    prepare()
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         message = (

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import Any, Final, TextIO, cast
 from uuid import UUID
 
-from milepost.runtime.logs import task_at_work
+from milepost.runtime.logs import hear_libraries, task_at_work
 from milepost.tasks.loglines import one_line
 from milepost_worker.execution.output import LINE_CHARS
 
@@ -31,6 +31,7 @@ def heard(level: str) -> Iterator[None]:
     root = logging.getLogger()
     before = root.level
     root.setLevel(level.upper())
+    hear_libraries(logging.NOTSET)
     for handler in root.handlers:
         handler.addFilter(_of_a_handler)
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr") if not getattr(sys, name).isatty()}
@@ -44,6 +45,7 @@ def heard(level: str) -> Iterator[None]:
         for handler in root.handlers:
             handler.removeFilter(_of_a_handler)
         root.setLevel(before)
+        hear_libraries(logging.WARNING)
 
 
 def _of_a_handler(record: logging.LogRecord) -> bool:

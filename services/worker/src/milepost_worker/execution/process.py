@@ -10,6 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from milepost.runtime.logs import get_logger
+from milepost.runtime.tracing import hand_on
 from milepost_schemas import TaskError
 from milepost_worker.execution.job import Tells
 from milepost_worker.execution.kernel import oom_kills
@@ -85,6 +86,8 @@ class ProcessJob:
         elif kind is Kind.OUTPUT:
             channel, chunk, missing = orjson.loads(body)
             self._tells.output(str(channel), str(chunk), max(0, int(missing)))
+        elif kind is Kind.SPANS:
+            hand_on(body)
         elif kind is Kind.LEFT_OUT:
             self._tells.log.leave_out(max(0, int(orjson.loads(body))))
         elif self._said is not None:

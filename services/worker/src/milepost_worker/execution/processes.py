@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from milepost.errors import MilepostError
 from milepost.runtime.lifecycle import jittered
-from milepost.runtime.logs import get_logger
+from milepost.runtime.logs import get_logger, level_name
 from milepost_worker.execution.board import LeaseBoard
 from milepost_worker.execution.job import Tells
 from milepost_worker.execution.postmortem import Limits
@@ -39,12 +39,12 @@ class NoForkServerError(MilepostError):
 class Processes:
     """Starts attempts in processes of their own. As a context manager it keeps a fork server while the block runs."""
 
-    def __init__(self, modules: Sequence[str], *, warm: bool = True, log_level: str = "info", nice: int = 0) -> None:
+    def __init__(self, modules: Sequence[str], *, warm: bool = True, nice: int = 0) -> None:
         """Serve the tasks of `modules`; without `warm` the fork server is started when it is first needed.
 
-        What handlers log below `log_level` does not leave their processes, which are `nice`r than this one.
+        Handlers log from the level that this process logs from when they begin; theirs are `nice`r than this one.
         """
-        self._for_all = {"log_level": log_level, "nice": nice}
+        self._nice = nice
         self._modules = list(modules)
         self._warm = warm
         self._runs = itertools.count(1)
@@ -119,7 +119,9 @@ class Processes:
         self._jobs[run] = process
         process.finished.add_done_callback(lambda _: self._over(run, place))
         try:
-            await process.connect(ours, os.fdopen(read, "rb", buffering=0), job | self._for_all)
+            await process.connect(
+                ours, os.fdopen(read, "rb", buffering=0), job | {"log_level": level_name(), "nice": self._nice}
+            )
         except BaseException:
             self.request(Request.KILL, run, place)
             raise

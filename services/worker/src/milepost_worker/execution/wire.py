@@ -83,6 +83,8 @@ class Kind(IntEnum):
     """How many lines more the child left out."""
     OUTPUT = 8
     """A piece of output: channel, chunk, how many characters before it are missing."""
+    SPANS = 9
+    """Spans the handler made: an ExportTraceServiceRequest, and no JSON."""
 
 
 BOUNDS: Final = {
@@ -92,6 +94,7 @@ BOUNDS: Final = {
     Kind.LOG: 64 * 1024,
     Kind.LEFT_OUT: 32,
     Kind.OUTPUT: 16 * 1024,
+    Kind.SPANS: 256 * 1024,
 }
 """Most bytes a child may send as one frame of a kind; what is not here it may not send."""
 

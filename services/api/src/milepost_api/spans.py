@@ -1,0 +1,44 @@
+"""How the span of a request looks, by OpenTelemetry's conventions for HTTP servers."""
+
+from functools import lru_cache
+
+from opentelemetry.trace import SpanKind
+from starlette.types import Scope
+
+from milepost.errors import MilepostError
+from milepost.runtime import otlp
+from milepost.runtime.tracing import failed, record
+
+
+@lru_cache(512)
+def _shape(method: str, route: str) -> bytes:
+    static = {"http.request.method": method, "http.route": route, "url.scheme": "http"}
+    return otlp.shape(f"{method} {route}", SpanKind.SERVER, tuple(static.items()))
+
+
+def answered(
+    me: str,
+    parent: str | None,
+    scope: Scope,
+    route: str,
+    began_ns: int,
+    status: int,
+    tenant: str | None,
+    error: BaseException | None,
+) -> None:
+    """Record a request that was answered; `tenant` is None if nobody knows whose it was.
+
+    The query is left out: nothing in it is needed, and what it may hold is the caller's.
+    """
+    path: str = scope["path"]
+    more = (
+        (otlp.known if path == route else otlp.attribute)("url.path", path)
+        + otlp.known("http.response.status_code", status)
+        + otlp.known("network.protocol.version", scope.get("http_version", "1.1"))
+    )
+    if tenant is not None:
+        more += otlp.known("milepost.tenant", tenant)
+    if status >= 500:
+        said = str(error) if isinstance(error, MilepostError) else ""  # others may hold what is nobody's business
+        more += failed(str(status) if error is None else type(error).__name__, said)
+    record(_shape(scope["method"], route), me, parent, began_ns, more)
