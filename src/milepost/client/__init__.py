@@ -9,9 +9,10 @@ async with Client() as client:
 
 from milepost.client.client import Client
 from milepost.client.events import RunEvent
+from milepost.client.feed import FeedEvent
 from milepost.client.rollup import Rollup, rollup
 from milepost.client.run import Run
 from milepost.client.stream import Stream
 from milepost.client.sync import SyncClient, SyncRun
 
-__all__ = ["Client", "Rollup", "Run", "RunEvent", "Stream", "SyncClient", "SyncRun", "rollup"]
+__all__ = ["Client", "FeedEvent", "Rollup", "Run", "RunEvent", "Stream", "SyncClient", "SyncRun", "rollup"]

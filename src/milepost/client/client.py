@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from milepost.client.address import find_address
 from milepost.client.credential import Credential, FetchToken
 from milepost.client.dead_letters import DeadLetters
+from milepost.client.feed import FeedEvent
 from milepost.client.http import Answer, Http, refused
 from milepost.client.keys import Keys
 from milepost.client.parsing import not_milepost, parsed, task_uuid
@@ -308,6 +309,23 @@ class Client:
         """Queues, what holds them back, and why a task does not run."""
         return Queues(self._http)
 
+    async def feed(self, filter: FeedFilter | None = None) -> AsyncIterator[FeedEvent]:  # noqa: A002 - the API's own word
+        """Yield every change of all tasks of the tenant, or of those that `filter` is for; without end.
+
+        The first has the kind "live": read the list then, and apply what follows. It comes again with `reset` when
+        changes were missed. Comes back by itself after whatever broke. Raises Refused (this key or token may not listen
+        to that), ClientError.
+        """
+        stream = self._stream(self._stream_url or self._address.stream_url)
+        subscription = stream.listen(filter)
+        try:
+            while True:
+                item = await subscription.next()
+                if isinstance(item, FeedEvent):
+                    yield item
+        finally:
+            stream.unsubscribe(subscription)
+
     async def types(self) -> Sequence[TypeInfo]:
         """Return the task types that workers have announced."""
         return parsed(_TYPES, await self._http.call("GET", "/v1/types")).items
@@ -337,6 +355,9 @@ class Client:
         if url is None:
             links = (await run.refresh()).links
             url = links.stream if links is not None else None
+        return self._stream(url)
+
+    def _stream(self, url: str | None) -> Stream:
         if url is None:
             raise ClientError(f"{self.url} does not say where its stream is. Set MILEPOST_STREAM_URL.")
         if url not in self._streams:

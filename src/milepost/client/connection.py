@@ -11,7 +11,7 @@ import orjson
 
 from milepost.client.credential import Credential
 from milepost.client.fold import LOST
-from milepost.client.subscription import Link, Protocol, Subscription
+from milepost.client.waiting import Link, Protocol, Waiting
 from milepost.errors import Forbidden, MilepostError, NotFound, Refused, TooManyRequests, Unauthenticated, Unreachable
 from milepost.runtime.lifecycle import jittered
 from milepost_schemas.frames import SUBPROTOCOL, CloseCode, reconnects
@@ -56,7 +56,7 @@ class Connection:
         url: str,
         credential: Credential,
         down_after: float,
-        spill: Callable[[Subscription], None],
+        spill: Callable[[Waiting[Any]], None],
         limit: int | None = None,
     ) -> None:
         """`spill` finds another connection for what has no room on this one; `limit` is what it holds, if known."""
@@ -70,8 +70,8 @@ class Connection:
         self._down_after = down_after
         self._spill = spill
         self.limit = limit
-        self._subscriptions: dict[Subscription, None] = {}
-        self._by_number: dict[int, Subscription] = {}
+        self._subscriptions: dict[Waiting[Any], None] = {}
+        self._by_number: dict[int, Waiting[Any]] = {}
         self._last_number = 0
         self._wanted = asyncio.Event()
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
@@ -88,8 +88,8 @@ class Connection:
             return 0
         return 1 if self.limit is None else self.limit - len(self._subscriptions)
 
-    def add(self, subscription: Subscription) -> None:
-        """Watch one more task over this connection."""
+    def add(self, subscription: Waiting[Any]) -> None:
+        """Subscribe to one thing more over this connection."""
         self._subscriptions[subscription] = None
         self._wanted.set()
         if self.up:
@@ -97,7 +97,7 @@ class Connection:
         elif self._down:
             subscription.link(Link.DOWN)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Waiting[Any]) -> None:
         """Watch it no longer. Does nothing if it is not one of ours."""
         if subscription not in self._subscriptions:
             return
@@ -260,7 +260,7 @@ class Connection:
 
     def _take(self, frame: dict[str, Any]) -> None:
         kind = frame.get("t")
-        if kind in {"ev", "snap", "end"}:
+        if kind in {"ev", "snap", "end", "live", "changes"}:
             subscription = self._by_number.get(frame.get("id", -1))
             if subscription is None:
                 return  # of a subscription that was given up meanwhile
@@ -271,7 +271,7 @@ class Connection:
                 return
             if kind == "end":
                 del self._by_number[subscription.number]
-            if subscription.fold.over:
+            if subscription.over:
                 self.remove(subscription)
             elif kind == "end":
                 # Of before a retry that the stream has not heard of yet.
@@ -312,26 +312,19 @@ class Connection:
             kind, status = _REFUSALS.get(str(code), (Refused, 400))
             subscription.fail(kind(status, f"stream:{code}", str(frame.get("message"))))
 
-    def _ask_later(self, subscription: Subscription) -> None:
+    def _ask_later(self, subscription: Waiting[Any]) -> None:
         """Leave it to the watchdog to subscribe again, without haste; until then the reader asks the API."""
         subscription.asked_at = asyncio.get_running_loop().time() - ANSWER_S + 2.0
         subscription.link(Link.DOWN)
 
     # -- what goes out
 
-    def _ask(self, subscription: Subscription, *, afresh: bool = False) -> None:
+    def _ask(self, subscription: Waiting[Any], *, afresh: bool = False) -> None:
         self._last_number += 1
         subscription.number = self._last_number
         subscription.asked_at = asyncio.get_running_loop().time()
         self._by_number[subscription.number] = subscription
-        resume = subscription.fold.resume()
-        frame: dict[str, Any] = {"t": "sub", "id": subscription.number, "task": str(subscription.task)}
-        frame["tree"] = subscription.tree
-        if resume is not None and not afresh:
-            frame["from"] = list(resume)
-        if subscription.tail:
-            frame["tail"] = subscription.tail
-        self._send(frame)
+        self._send({"t": "sub", "id": subscription.number, **subscription.asks(afresh=afresh)})
 
     def _send(self, frame: dict[str, Any]) -> None:
         self._outgoing.put_nowait(orjson.dumps(frame))

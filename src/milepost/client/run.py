@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from milepost.client.events import RunEvent, is_over
 from milepost.client.rollup import Rollup, rollup
-from milepost.client.subscription import Link, Subscription
+from milepost.client.subscription import Subscription
+from milepost.client.waiting import Link
 from milepost.errors import Refused, TaskFailed, Unreachable
 from milepost.runtime.lifecycle import jittered
 from milepost_schemas.frames import TAIL_MAX

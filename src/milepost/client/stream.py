@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import aiohttp
 
 from milepost.client.connection import Connection
 from milepost.client.credential import Credential
+from milepost.client.feed import FeedSubscription
 from milepost.client.subscription import Subscription
+from milepost.client.waiting import Waiting
 from milepost.errors import ClientError
+from milepost_schemas.feed import FeedFilter
 
 DOWN_AFTER_S: Final = 2.0
 """Without a connection for so long, watchers are told to ask the API instead."""
@@ -50,7 +53,15 @@ class Stream:
         self._place(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def listen(self, only: FeedFilter | None) -> FeedSubscription:
+        """Start to listen to the feed, or to a part of it; end it with `unsubscribe`."""
+        if self._closed:
+            raise ClientError("The client is closed. Listen inside `async with Client() as client:`.")
+        subscription = FeedSubscription(only)
+        self._place(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Waiting[Any]) -> None:
         """Stop watching."""
         subscription.closed = True
         for connection in self._connections:
@@ -68,7 +79,7 @@ class Stream:
         for connection in connections:
             connection.fail(ClientError("The client was closed while this watch was open."))
 
-    def _place(self, subscription: Subscription) -> None:
+    def _place(self, subscription: Waiting[Any]) -> None:
         for connection in self._connections:
             if connection.room > 0:
                 connection.add(subscription)

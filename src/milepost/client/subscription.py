@@ -1,14 +1,12 @@
 """One watch of one task on a stream: what came and was not taken yet."""
 
-import asyncio
-from collections import deque
 from dataclasses import replace
-from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
 from milepost.client.events import SNAPSHOT, RunEvent, is_over
 from milepost.client.fold import Fold, Loss
+from milepost.client.waiting import Protocol, Waiting
 from milepost_schemas.event import EventKind
 from milepost_schemas.position import Position
 
@@ -18,41 +16,35 @@ DROP_AFTER: Final = 8192
 """With so many, all of them become one snapshot for each task."""
 
 
-class Link(Enum):
-    """News of the connection itself."""
-
-    DOWN = "down"
-    UP = "up"
-
-
-class Protocol(Exception):
-    """The server sent something that the protocol does not have."""
-
-
-class Subscription:
-    """Takes frames from the connection, gives events to one reader. Never blocks the connection."""
+class Subscription(Waiting[RunEvent]):
+    """A watch of one task, and with `tree` of its descendants."""
 
     def __init__(self, task: UUID, tail: int = 0, *, tree: bool = False) -> None:
         """`tail`: so many of the last streamed events of before are wanted too; `tree`: descendants are."""
+        super().__init__()
         self.task = task
         self.tree = tree
         self.tail = tail
         self.fold = Fold()
         self.members: dict[str, Fold] = {}
         """Those of descendants, by their ids."""
-        self.number = -1
-        """Its id on the present connection; each time it subscribes it takes another."""
-        self.asked_at: float | None = None
-        """When it subscribed, until the server says something of it."""
         self.newest = 0
         """The epoch the task is known to have reached: an end of one before is not the end (somebody retried)."""
-        self.closed = False
-        self._down = False
-        self._failure: Exception | None = None
-        self._waiting: deque[RunEvent | Link] = deque()
-        self._news = asyncio.Event()
 
-    # -- the connection's side
+    @property
+    def over(self) -> bool:
+        """Whether the task is."""
+        return self.fold.over
+
+    def asks(self, *, afresh: bool) -> dict[str, Any]:
+        """Return what to subscribe with."""
+        asked: dict[str, Any] = {"task": str(self.task), "tree": self.tree}
+        resume = self.fold.resume()
+        if resume is not None and not afresh:
+            asked["from"] = list(resume)
+        if self.tail:
+            asked["tail"] = self.tail
+        return asked
 
     def frame(self, frame: dict[str, Any]) -> Loss | None:
         """Take a snap, ev or end; LOST if it has to subscribe again. Raises Protocol."""
@@ -124,47 +116,7 @@ class Subscription:
             if same and isinstance(last, RunEvent) and last.kind == EventKind.PROGRESS:
                 waiting.pop()
                 event = replace(event, data={**last.data, **event.data}, merged=event.merged + last.merged + 1)
-        waiting.append(event)
-        self._news.set()
-
-    def link(self, link: Link) -> None:
-        """Tell the reader that the stream is away, or back."""
-        if (link is Link.DOWN) != self._down:
-            self._down = link is Link.DOWN
-            self._waiting.append(link)
-            self._news.set()
-
-    def fail(self, error: Exception) -> None:
-        """Let the reader end with an error once it has taken what is waiting."""
-        self._failure = error
-        self._news.set()
-
-    # -- the reader's side
-
-    @property
-    def pending(self) -> bool:
-        """Whether `next` would return at once."""
-        return bool(self._waiting) or self._failure is not None
-
-    async def next(self) -> RunEvent | Link:
-        """Wait for the next event, or news of the connection. Raises what the watch failed with."""
-        while not self._waiting:
-            if self._failure is not None:
-                raise self._failure
-            self._news.clear()
-            await self._news.wait()
-        return self._waiting.popleft()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until something is pending, or so long."""
-        if self.pending:
-            return
-        self._news.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            pass
+        self._append(event)
 
 
 def _last_of_each(events: list[RunEvent]) -> list[RunEvent]:

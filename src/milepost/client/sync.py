@@ -242,6 +242,7 @@ class SyncClient(Facade):
     cancel = waited(Client.cancel)
     retry = waited(Client.retry)
     attempts = waited(Client.attempts)
+    feed = each(Client.feed)
     watch_token = waited(Client.watch_token)
     ticket = waited(Client.ticket)
     types = waited(Client.types)

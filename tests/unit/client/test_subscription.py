@@ -7,7 +7,8 @@ import pytest
 
 from milepost.client.events import RunEvent
 from milepost.client.fold import LOST
-from milepost.client.subscription import DROP_AFTER, MERGE_AFTER, Link, Protocol, Subscription
+from milepost.client.subscription import DROP_AFTER, MERGE_AFTER, Subscription
+from milepost.client.waiting import Link, Protocol
 from milepost.errors import Refused
 
 ID = UUID("01941f29-7c00-7d3e-8a5b-0242ac120002")
