@@ -13,7 +13,7 @@ log = get_logger("milepost.window")
 APART_S: Final = 0.025
 """Between two questions at least; while nobody runs out of room none is asked."""
 WITHHELD_S: Final = 0.1
-"""While hints are withheld it is asked this often whether they may go; the newest goes each time."""
+"""While hints are withheld it is asked this often whether they may go; one of each queue goes each time."""
 PAIRS: Final = 200
 """One question is about so many at most."""
 REMEMBERED: Final = 10_000
@@ -58,8 +58,9 @@ class Window(Generic[H]):
             self._some.clear()
             wanted, self._wanted = list(self._wanted), {}
             try:
+                told_of: set[str] = set()
                 for start in range(0, len(wanted), PAIRS):
-                    await self._look(wanted[start : start + PAIRS])
+                    await self._look(wanted[start : start + PAIRS], told_of)
             except Unavailable as error:
                 log.debug("room in queues was not counted", error=str(error))
                 self._wanted = dict.fromkeys([*wanted, *self._wanted])
@@ -67,7 +68,8 @@ class Window(Generic[H]):
             if self._wanted:
                 self._some.set()
 
-    async def _look(self, pairs: Sequence[Pair]) -> None:
+    async def _look(self, pairs: Sequence[Pair], told_of: set[str]) -> None:
+        """Ask about some pairs; `told_of`: queues of which one went this round; it leads to all who wait there."""
         # One that was told may be forgotten since: of several questions a later one found the database away.
         accounts = {pair: account for pair in pairs if (account := self._accounts.get(pair)) is not None}
         if not accounts:
@@ -78,5 +80,8 @@ class Window(Generic[H]):
         for pair, account in accounts.items():
             for hint in account.told(*rooms[pair]):
                 self._send(hint, account.pressed)
+            if account.withholds and pair[1] not in told_of:
+                told_of.add(pair[1])
+                self._send(account.newest(), account.pressed)
             if account.withholds:
                 self._wanted[pair] = None

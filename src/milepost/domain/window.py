@@ -72,15 +72,21 @@ class Account(Generic[H]):
         """Learn how many tasks wait (counted up to the window) and what slots there are; return hints to send now.
 
         Of the tasks whose hints are withheld no more wait than wait in all, and most likely those that came last.
-        Without room that is the newest one alone: what fills the window may be of a type nobody runs, paused or behind
-        a limit, and workers that follow hints would not look for what is behind it.
         """
         self.size = window(slots)
         waiting = queued + self._spent
         self._room = self.size - waiting
         if self._room <= 0:
             self._withheld = deque(self._withheld, maxlen=max(KEPT, self.size))
-            return [self._withheld.pop()] if self._withheld else []
+            return []
         free = list(self._withheld)[-waiting:] if waiting else []
         self._withheld.clear()
         return free
+
+    def newest(self) -> H:
+        """Give the hint that was withheld last, though there is no room for it. Raises IndexError without any.
+
+        What fills the window may be of a type nobody runs, paused or behind a limit: workers that follow hints have to
+        be told now and then that others wait.
+        """
+        return self._withheld.pop()

@@ -40,18 +40,19 @@ def test_room_is_asked_for_before_it_runs_out() -> None:
 def test_what_is_withheld_goes_when_there_is_room_again_and_only_as_much_as_still_waits() -> None:
     account: Account[int] = Account()
     submitted(account, FLOOR + 10)
+    assert told(account, FLOOR) == [], "nothing while as many wait"
     assert told(account, 3) == [FLOOR + 7, FLOOR + 8, FLOOR + 9], "older ones have been taken"
     assert not account.withholds
     assert len(submitted(account, FLOOR)) == FLOOR - 3
 
 
-def test_without_room_the_newest_goes_each_time_in_case_what_fills_the_window_cannot_run() -> None:
+def test_the_newest_may_go_without_room_and_says_that_others_wait() -> None:
     account: Account[int] = Account()
     submitted(account, FLOOR + 3)
-    assert [told(account, FLOOR) for _ in range(4)] == [[FLOOR + 2], [FLOOR + 1], [FLOOR], []]
-    assert account.pressed, "they say that others may wait"
-    assert submitted(account, 1) == []
-    assert told(account, FLOOR) == [0]
+    assert told(account, FLOOR) == []
+    assert [account.newest() for _ in range(3)] == [FLOOR + 2, FLOOR + 1, FLOOR]
+    assert not account.withholds
+    assert account.pressed
 
 
 def test_what_was_taken_meanwhile_is_forgotten() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Count:
 
 
 @asynccontextmanager
-async def _running(opened: Window[int]) -> AsyncIterator[None]:
+async def _running(opened: Window[Any]) -> AsyncIterator[None]:
     task = asyncio.create_task(opened.run())
     try:
         yield
@@ -67,6 +68,22 @@ async def test_withheld_hints_go_when_there_is_room_also_after_the_database_was_
         assert await sent.get() == (FLOOR + 3, True)
         count.queued = 2
         assert [await sent.get(), await sent.get()] == [(FLOOR + 1, False), (FLOOR + 2, False)]
+
+
+async def test_of_many_that_are_withheld_in_a_queue_one_goes_at_a_time() -> None:
+    """Workers that are told of it look for all who wait there."""
+    count = Count()
+    count.queued = FLOOR
+    sent: list[tuple[str, bool]] = []
+    opened: Window[str] = Window(count, lambda hint, more: sent.append((hint, more)))
+    for tenant, queue in (("a", "q"), ("b", "q"), ("a", "r")):
+        for _ in range(FLOOR + 9):
+            opened.offer((tenant, queue), tenant + queue)
+    sent.clear()
+    async with _running(opened):
+        for rounds in range(1, 4):
+            await count.asked.get()
+            assert sent == [("aq", True), ("ar", True)] * rounds
 
 
 async def test_whose_account_is_forgotten_before_it_is_asked_for_again_keeps_nobody_from_room(
