@@ -7,6 +7,7 @@
 # make bench-turns      a tenant with 100,000 tasks in front, and how long another's first task waits
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
+# make autoscale        load triples, and workers start and stop by the query KEDA asks: 4 minutes, figures and an audit
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
 # make check-chart      the Helm chart, rendered and held against Kubernetes' schemas (builds helm once: minutes)
 # make audit            whether a dependency is known to be vulnerable (a part of make check)
@@ -37,7 +38,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -141,6 +142,9 @@ faults: $(READY)
 
 soak: $(READY)
 	$(RUN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+autoscale: $(READY)
+	$(RUN)/python -m tests.autoscale $(ARGS)
 
 fuzz-api: $(READY)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),250) FUZZ_REQUESTS=$(or $(REQUESTS),5000) FUZZ_SEED=$(or $(SEED),1) $(RUN)/pytest -s tests/fuzzing $(ARGS)
