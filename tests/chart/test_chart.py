@@ -1,6 +1,8 @@
 """The chart as helm renders it, held against Kubernetes' schemas and against what Milepost needs."""
 
 import math
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import yaml
 
 from benchmarks.autoscale.wanted import wanted
 from milepost.runtime.settings import Settings
@@ -142,7 +145,7 @@ def test_what_selects_pods_finds_those_it_is_for(rendered: Rendered) -> None:
         found = rendered.matched(monitor["spec"]["selector"])
         assert len(found) == len(rendered.of("Deployment"))
         for name in found:
-            assert any(port["name"] == "http" for port in _ports(rendered, name))
+            assert any(port["name"] == "metrics" for port in _ports(rendered, name))
     for service in rendered.of("Service"):
         (target,) = rendered.matched({"matchLabels": service["spec"]["selector"]})
         named = {port["name"] for port in _ports(rendered, target)}
@@ -162,6 +165,50 @@ def test_each_is_policed_and_budgeted_unless_that_is_off(rendered: Rendered) -> 
     assert {each["metadata"]["name"] for each in rendered.of("NetworkPolicy")} in (workloads, set())
     assert {each["metadata"]["name"] for each in rendered.of("PodDisruptionBudget")} in (served, set())
     assert bool(rendered.of("NetworkPolicy")) == (len(rendered.of("Job")) == 1)
+
+
+def _peer(peer: Any) -> str:
+    match peer:
+        case {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}:
+            return str(name)
+        case {"ipBlock": {"cidr": cidr}}:
+            return str(cidr)
+    return str(peer)
+
+
+def _ways(policy: Manifest, direction: str, peers: str) -> set[tuple[str, str]]:
+    """Return (port, to or from whom) a policy opens; `anybody` where it names no peers."""
+    found = set()
+    for rule in policy["spec"][direction]:
+        assert {port["protocol"] for port in rule["ports"]} <= {"TCP", "UDP"}
+        who = " or ".join(map(_peer, rule.get(peers, ["anybody"])))
+        found |= {(f"{port['protocol']} {port['port']}", who) for port in rule["ports"]}
+    return found
+
+
+def test_who_may_talk_to_whom(whole: Rendered) -> None:
+    least = {("UDP 53", "anybody"), ("TCP 53", "anybody"), ("TCP 4318", "anybody"), ("TCP 9092", "anybody")}
+    postgres, redis = ("TCP 5432", "10.1.2.3/32"), ("TCP 6379", "anybody")
+    into = {
+        "-api": {("TCP 8000", "ingress"), ("TCP 9464", "monitoring")},
+        "-notifier": {("TCP 8001", "ingress"), ("TCP 8002", "ingress"), ("TCP 9464", "monitoring")},
+        "-worker-default": {("TCP 9464", "monitoring")},
+        "-worker-heavy": {("TCP 9464", "monitoring")},
+        "-worker-watched": {("TCP 9464", "monitoring")},
+        "-migrate": set(),
+    }
+    for name, ways in into.items():
+        policy = whole.one("NetworkPolicy", name)
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        assert _ways(policy, "ingress", "from") == ways, name
+        out = _ways(policy, "egress", "to")
+        public = {way for way in out if "0.0.0.0/0" in way[1]}
+        assert {port for port, _ in public} == (
+            {"TCP 443", "TCP 8443"} if name in {"-worker-default", "-worker-watched"} else set()
+        ), name
+        more = {redis} if name in {"-api", "-notifier"} else set()
+        more |= {("TCP 443", "anybody")} if name == "-worker-heavy" else set()
+        assert out - public == least | {postgres} | more, name
 
 
 def test_a_worker_has_longer_to_stop_than_its_tasks_have_to_end(rendered: Rendered) -> None:
@@ -247,6 +294,25 @@ def test_a_pool_that_scales_is_left_to_keda_and_each_by_its_own_queues(whole: Re
     (authentication,) = whole.of("TriggerAuthentication")
     assert default["triggers"][0]["authenticationRef"]["name"] == authentication["metadata"]["name"]
     assert authentication["spec"]["secretTargetRef"][0]["name"] == "milepost-keda"
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package `prometheus` has promtool")
+def test_the_query_for_prometheus_is_one_and_names_metrics_there_are(whole: Rendered, tmp_path: Path) -> None:
+    queries = [
+        trigger["metadata"]["query"]
+        for each in whole.of("ScaledObject")
+        for trigger in each["spec"]["triggers"]
+        if trigger["type"] == "prometheus"
+    ]
+    assert queries
+    rules = [{"record": f"slots:wanted_{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "keda", "rules": rules}]}))
+    ran = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    known = (ROOT / "docs/metrics.md").read_text()
+    for name in {name for query in queries for name in re.findall(r"milepost_\w+", query)}:
+        assert f"| `{name}` |" in known
 
 
 @pytest.mark.stack

@@ -77,6 +77,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "milepost.settings" -}}
 {{- $_ := required "settings.kafka_bootstrap has to name Kafka's brokers, host:port with commas" .Values.settings.kafka_bootstrap -}}
 {{- $all := dict "log_format" "json" -}}
+{{- if .Values.monitoring.enabled }}{{ $_ := set $all "metrics_port" 9464 }}{{ end -}}
 {{- $all = mergeOverwrite $all (deepCopy .Values.settings) (include "milepost.addresses" . | fromYaml | default dict) -}}
 {{ toYaml $all }}
 {{- end }}

@@ -40,6 +40,9 @@ spec:
             {{- range $port, $number := .ports }}
             - {name: {{ $port }}, containerPort: {{ $number }}}
             {{- end }}
+            {{- if $root.Values.monitoring.enabled }}
+            - {name: metrics, containerPort: 9464}
+            {{- end }}
           lifecycle:
             preStop:
               sleep: {seconds: {{ .part.leave }}}
