@@ -71,8 +71,12 @@ class _Lines:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             with suppress(OSError, ValueError):  # nobody reads any more
-                self._stream.write(b"".join(waiting).decode())
                 self._stream.flush()
+                self._stream.buffer.write(b"".join(waiting))
+                self._stream.buffer.flush()
+
+
+_LINE: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 class _State:
@@ -134,9 +138,9 @@ def write_fields(level: str, message: str, fields: dict[str, Any]) -> None:
     if _State.lines is None:
         getattr(_PLAIN, level)(message, **fields)
         return
-    now = datetime.now(UTC)
-    head = {"timestamp": now, "level": level, "message": message, "service": _State.service}
-    _State.lines.add(orjson.dumps({**head, **fields}, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+    line = {"timestamp": datetime.now(UTC), "level": level, "message": message, "service": _State.service}
+    line.update(fields)
+    _State.lines.add(orjson.dumps(line, option=_LINE))
 
 
 def set_up_logs(settings: Settings, service: str) -> None:

@@ -36,7 +36,7 @@ def moved(
         more["error"] = on_a_line(error)
     fields = {
         "module": "milepost.tasks",
-        "task": str(task),
+        "task": task,
         "tenant": tenant,
         "type": type_,
         "queue": queue,
@@ -47,7 +47,9 @@ def moved(
         "epoch": epoch,
         "trace_id": trace_id_of(traceparent),
     }
-    write_fields(level, f"task {target}", {**fields, **more})
+    if more:
+        fields.update(more)
+    write_fields(level, f"task {target}", fields)
 
 
 def row_moved(by: str, row: Any, source: str, *, level: str = "info", **more: Any) -> None:
