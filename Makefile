@@ -4,6 +4,7 @@
 # make check            format, lint, types, layers, contracts
 # make bench            the main job under load, with figures
 # make bench-relay      the relay under load, beside two others
+# make bench-retention  a million old tasks deleted while others are submitted and run
 # make bench-turns      a tenant with 100,000 tasks in front, and how long another's first task waits
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
@@ -38,7 +39,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -133,6 +134,9 @@ bench: $(READY)
 
 bench-turns: $(READY)
 	$(RUN)/python -m benchmarks.turns $(ARGS)
+
+bench-retention: $(READY)
+	$(RUN)/python -m benchmarks.retention $(ARGS)
 
 bench-relay: $(READY)
 	$(RUN)/python -m benchmarks.relay $(ARGS)

@@ -32,7 +32,7 @@ from milepost_schemas.asyncapi import describe
 from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
-from milepost_schemas.queue import EventList, Explanation, Limit, LimitRequest, Queue
+from milepost_schemas.queue import EventList, Explanation, Limit, LimitRequest, Queue, Retention, RetentionRequest
 from milepost_schemas.tenant import QuotasRequest, Tenant
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 from milepost_schemas.webhook import (
@@ -69,6 +69,8 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "limit-request": TypeAdapter(LimitRequest),
     "limit": TypeAdapter(Limit),
     "queue": TypeAdapter(Queue),
+    "retention": TypeAdapter(Retention),
+    "retention-request": TypeAdapter(RetentionRequest),
     "explanation": TypeAdapter(Explanation),
     "event-list": TypeAdapter(EventList),
     "problem": TypeAdapter(Problem),

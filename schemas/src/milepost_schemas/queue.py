@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -83,6 +83,27 @@ class LimitList(Contract):
     items: list[Limit]
 
 
+KEPT_LEAST_S = 3600
+"""No finished task is deleted sooner."""
+Kept = Annotated[float, Field(ge=KEPT_LEAST_S, le=100 * 366 * 86400)] | Literal["forever"]
+
+
+class RetentionRequest(Request):
+    """For how long finished tasks of a queue are kept; null or left out: as the settings say."""
+
+    finished: Kept | None = Field(
+        default=None, description="Those that succeeded or were cancelled: seconds since their end, or `forever`."
+    )
+    failed: Kept | None = Field(default=None, description="Those that failed.")
+
+
+class Retention(Contract):
+    """For how long finished tasks of a queue are kept, in seconds since their end; then they are deleted."""
+
+    finished: float | Literal["forever"] = Field(description="Those that succeeded or were cancelled.")
+    failed: float | Literal["forever"] = Field(description="Those that failed.")
+
+
 class Queue(Contract):
     """A queue as a tenant sees it: its own tasks, and the workers all share."""
 
@@ -95,6 +116,7 @@ class Queue(Contract):
     slots: int = Field(description="Tasks they run at once, of whatever queue and tenant.")
     paused_at: Timestamp | None = Field(default=None, description="Since when it is paused; null: it is not.")
     limits: list[Limit] = Field(default_factory=list, description="Those on the queue itself.")
+    retention: Retention | None = Field(default=None, description="How long finished tasks are kept.")
 
 
 class QueueList(Contract):

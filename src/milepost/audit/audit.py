@@ -33,6 +33,7 @@ def check(facts: Facts, record: Record) -> Verdict:
     counts = Counter(
         {
             "tasks": len(facts.tasks),
+            "deleted": sum(row.deleted for row in facts.tasks.values()),
             "accepted": len(record.accepted),
             "moves": sum(map(len, (facts.moves or {}).values())),
             "events": sum(map(len, facts.events.values())),

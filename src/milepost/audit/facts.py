@@ -41,6 +41,8 @@ class TaskRow(NamedTuple):
     """Its idempotency key."""
     inline: bool = True
     """Whether the result is small enough to be shown in events and frames."""
+    deleted: bool = False
+    """Whether it was deleted since, and this is how the journal keeps it."""
 
 
 class PastAttempt(NamedTuple):

@@ -31,7 +31,8 @@ def check_deliveries(facts: Facts) -> Iterator[Finding]:
             yield Finding(12, task, f"the end of epoch {epoch} has {count} deliveries to webhook {hook}.")
     for hook, webhook in facts.webhooks.items():
         for row in facts.tasks.values():
-            if row.tenant == webhook.tenant:
+            # What was told of a task that was deleted went with it.
+            if row.tenant == webhook.tenant and not row.deleted:
                 for epoch, end in _ends(facts, row).items():
                     wanted = _for(webhook, facts.told[row.id], end)
                     yield from _end(row.id, epoch, hook, wanted=wanted, told=told[hook, row.id, epoch] > 0)
@@ -44,6 +45,8 @@ def _delivery(facts: Facts, delivery: DeliveryRow) -> Iterator[Finding]:
         yield Finding(12, delivery.task, f"{said}, which is not there.")
     elif task is None:
         yield Finding(12, delivery.task, f"{said}, and Postgres does not have the task.")
+    elif task.deleted:
+        yield Finding(12, delivery.task, f"{said}, and the task was deleted before that was over.")
     elif not task.tenant == webhook.tenant == delivery.tenant:
         yield Finding(
             7, delivery.task, f"{said} of {webhook.tenant} for {delivery.tenant}, and it belongs to {task.tenant}."

@@ -35,22 +35,25 @@ def _accepted(facts: Facts, record: Record) -> Iterator[Finding]:
             continue
         if row.tenant != tenant:
             yield Finding(7, task, f"tenant {tenant} submitted it and it belongs to {row.tenant}.")
-        if row.state not in TERMINAL:
+        if row.state not in TERMINAL and not row.deleted:
             yield Finding(1, task, f"it was accepted and never ended: it is still {row.state} in epoch {row.epoch}.")
 
 
 def _keys(facts: Facts, record: Record) -> Iterator[Finding]:
-    for (tenant, key), answers in record.keys.items():
+    # A key is free again once its task was deleted.
+    deleted = {row.id for row in facts.tasks.values() if row.deleted}
+    for (tenant, key), told in record.keys.items():
+        answers = told - deleted
         if len(answers) > 1:
             yield Finding(6, min(answers), f"key {key!r} of {tenant} was answered with {len(answers)} different tasks.")
     rows: dict[tuple[str, str], list[UUID]] = {}
     for row in facts.tasks.values():
-        if row.key is not None:
+        if row.key is not None and not row.deleted:
             rows.setdefault((row.tenant, row.key), []).append(row.id)
     for (tenant, key), ids in rows.items():
         if len(ids) > 1:
             yield Finding(6, min(ids), f"key {key!r} of {tenant} made {len(ids)} tasks.")
-        answers = record.keys.get((tenant, key), set())
+        answers = record.keys.get((tenant, key), set()) - deleted
         if answers and not answers & set(ids):
             yield Finding(6, ids[0], f"it has key {key!r}, whose submitters were told of task {min(answers)}.")
 
@@ -77,8 +80,8 @@ def _drained(facts: Facts) -> Iterator[Finding]:
         )
     for task, epoch in facts.outbox:
         row = facts.tasks.get(task)
-        if row is None or row.epoch != epoch or row.state not in TERMINAL:
-            state = "gone" if row is None else f"{row.state} in epoch {row.epoch}"
+        if row is None or row.deleted or row.epoch != epoch or row.state not in TERMINAL:
+            state = "gone" if row is None or row.deleted else f"{row.state} in epoch {row.epoch}"
             yield Finding(10, task, f"the outbox holds a completion of epoch {epoch}, and the task is {state}.")
         else:
             yield Finding(9, task, f"its completion of epoch {epoch} is still in the outbox.")
@@ -92,6 +95,12 @@ def _row(facts: Facts, task: TaskRow) -> Iterator[Finding]:
     if task.state != "succeeded" and task.result is not None:
         yield Finding(2, task.id, f"it is {task.state} and has a result.")
     past = sorted(facts.history.get(task.id, []))
+    if task.deleted:
+        if task.state not in TERMINAL:
+            yield Finding(1, task.id, f"it was deleted while it was {task.state} in epoch {task.epoch}.")
+        if past:
+            yield Finding(3, task.id, f"it was deleted, and {len(past)} attempts of it were not.")
+        return
     for attempt in past:
         if attempt.epoch > task.epoch:
             yield Finding(

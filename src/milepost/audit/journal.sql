@@ -1,5 +1,6 @@
 -- A journal of every change of a task's state, epoch or attempt, for audits: what rows alone cannot tell, such as two
--- terminal commits. It costs an insert for each change; it is meant for tests and benchmarks.
+-- terminal commits; and of tasks that were deleted. It costs an insert for each change; it is meant for tests and
+-- benchmarks.
 create schema if not exists milepost_audit;
 
 create table if not exists milepost_audit.moves (
@@ -16,6 +17,30 @@ create table if not exists milepost_audit.moves (
     worker uuid,
     application text not null
 );
+
+-- Tasks as they were when they were deleted.
+create table if not exists milepost_audit.deleted (
+    id uuid not null,
+    tenant text not null,
+    type text not null,
+    state text not null,
+    epoch int not null,
+    seq int not null,
+    attempt int not null,
+    max_attempts int not null,
+    result json,
+    labels jsonb not null,
+    idempotency_key text,
+    finished_at timestamptz
+);
+
+create or replace function milepost_audit.keep() returns trigger language plpgsql as $$
+begin
+    insert into milepost_audit.deleted
+    values (old.id, old.tenant, old.type, old.state, old.epoch, old.seq, old.attempt, old.max_attempts, old.result,
+        old.labels, old.idempotency_key, old.finished_at);
+    return null;
+end $$;
 
 create or replace function milepost_audit.note() returns trigger language plpgsql as $$
 begin
@@ -41,3 +66,5 @@ create or replace trigger audit_moved after update on milepost.tasks
         or old.attempt is distinct from new.attempt
         or (old.state in ('succeeded', 'failed', 'cancelled') and old.finished_at is distinct from new.finished_at)
     ) execute function milepost_audit.note();
+create or replace trigger audit_deleted after delete on milepost.tasks
+    for each row execute function milepost_audit.keep();

@@ -67,15 +67,17 @@ async def read_store(database_url: str, facts: Facts) -> None:
         raise Unavailable(f"Postgres did not answer ({error!r}), so nothing was audited. Is it running?") from error
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            async for row in connection.cursor(_TASKS, prefetch=5000):
-                task = _task(row)
-                facts.tasks[task.id] = task
+            journal = await connection.fetchval("select to_regclass('milepost_audit.moves') is not null")
+            for statement in (_DELETED, _TASKS) if journal else (_TASKS,):
+                async for row in connection.cursor(statement, prefetch=5000):
+                    task = _task(row)
+                    facts.tasks[task.id] = task
             async for row in connection.cursor(_HISTORY, prefetch=5000):
                 facts.history.setdefault(_uuid(row[0]), []).append(PastAttempt(*row[1:]))
             rows = await connection.fetch("select task_id, epoch from milepost.outbox")
             facts.outbox = [(_uuid(row[0]), row[1]) for row in rows]
-            await _read_webhooks(connection, facts)
-            if await connection.fetchval("select to_regclass('milepost_audit.moves') is not null"):
+            await _read_webhooks(connection, facts, journal=journal)
+            if journal:
                 facts.moves = {}
                 async for row in connection.cursor(_MOVES, prefetch=5000):
                     facts.moves.setdefault(_uuid(row[0]), []).append(_move(row))
@@ -83,18 +85,19 @@ async def read_store(database_url: str, facts: Facts) -> None:
         await connection.close()
 
 
-async def _read_webhooks(connection: Any, facts: Facts) -> None:
+async def _read_webhooks(connection: Any, facts: Facts, *, journal: bool) -> None:
     facts.webhooks = {_uuid(row["id"]): _webhook(row) for row in await connection.fetch(_WEBHOOKS)}
     async for row in connection.cursor(_DELIVERIES, prefetch=5000):
         facts.deliveries.append(DeliveryRow(_uuid(row[0]), row[1], _uuid(row[2]), row[3]))
     if facts.webhooks or facts.deliveries:
-        async for row in connection.cursor(_TOLD, prefetch=5000):
-            facts.told[_uuid(row[0])] = Told(row[1], orjson.loads(row[2]), row[3])
+        for statement in (_TOLD_DELETED, _TOLD) if journal else (_TOLD,):
+            async for row in connection.cursor(statement, prefetch=5000):
+                facts.told[_uuid(row[0])] = Told(row[1], orjson.loads(row[2]), row[3])
 
 
-_TASKS = (
-    "select id, tenant, state, epoch, seq, attempt, max_attempts, result::text, idempotency_key from milepost.tasks"
-)
+_TASK = "select id, tenant, state, epoch, seq, attempt, max_attempts, result::text, idempotency_key, "
+_TASKS = f"{_TASK} false as deleted from milepost.tasks"
+_DELETED = f"{_TASK} true as deleted from milepost_audit.deleted"
 _HISTORY = (
     "select task_id, epoch, attempt, case when ended then 'retried ' || outcome else outcome end from milepost.attempts"
 )
@@ -110,6 +113,7 @@ _WEBHOOKS = (
 )
 _DELIVERIES = "select webhook_id, tenant, task_id, epoch from milepost.deliveries where task_id is not null"
 _TOLD = "select id, type, labels::text, extract(epoch from finished_at)::float8 from milepost.tasks"
+_TOLD_DELETED = _TOLD.replace("milepost.tasks", "milepost_audit.deleted")
 
 
 def _task(row: Any) -> TaskRow:
@@ -126,6 +130,7 @@ def _task(row: Any) -> TaskRow:
         result=None if value is None else digest(value),
         key=row["idempotency_key"],
         inline=text is None or len(text.encode()) < RESULT_INLINE_BYTES,
+        deleted=row["deleted"],
     )
 
 

@@ -9,11 +9,12 @@ from pydantic import TypeAdapter
 
 from milepost.client.http import Http
 from milepost.client.parsing import parsed, task_uuid
-from milepost_schemas.queue import EventList, Explanation, Limit, LimitList, Queue, QueueList
+from milepost_schemas.queue import EventList, Explanation, Limit, LimitList, Queue, QueueList, Retention
 
 _QUEUES: Final = TypeAdapter(QueueList)
 _LIMIT: Final = TypeAdapter(Limit)
 _LIMITS: Final = TypeAdapter(LimitList)
+_RETENTION: Final = TypeAdapter(Retention)
 _EXPLANATION: Final = TypeAdapter(Explanation)
 _EVENTS: Final = TypeAdapter(EventList)
 
@@ -61,6 +62,22 @@ class Queues:
         body: dict[str, Any] = {"scope": scope, "name": name, "concurrency": concurrency, "all_tenants": all_tenants}
         body["rate"] = None if rate is None else {"count": rate[0], "per": rate[1]}
         return parsed(_LIMIT, await self._http.call("PUT", "/v1/limits", json=body))
+
+    async def keep(
+        self,
+        queue: str,
+        *,
+        finished: float | Literal["forever"] | None = None,
+        failed: float | Literal["forever"] | None = None,
+    ) -> Retention:
+        """Set for how many seconds finished tasks of a queue are kept, of all tenants; older ones are deleted.
+
+        `failed` is for those that failed. None: as the settings say. Takes an admin key of the installation's own
+        tenant.
+        """
+        body = {"finished": finished, "failed": failed}
+        path = f"/v1/queues/{quote(queue, safe='')}/retention"
+        return parsed(_RETENTION, await self._http.call("PUT", path, json=body))
 
     async def explain(self, task: UUID | str) -> Explanation:
         """Return why a task is where it is. Raises Refused (404)."""

@@ -163,6 +163,7 @@ class SyncQueues(Facade):
     resume = waited(Queues.resume)
     limits = waited(Queues.limits)
     limit = waited(Queues.limit)
+    keep = waited(Queues.keep)
     explain = waited(Queues.explain)
     events = waited(Queues.events)
 

@@ -33,6 +33,19 @@ SECRET_BYTES = 32
 """A secret that signs is at least as long as what HMAC-SHA256 makes of it."""
 
 
+RETENTION_S = 3600.0
+"""No finished task is deleted earlier: so long its live snapshot is kept, and clients may repeat what they sent."""
+CENTURY_S = 100 * 366 * 86_400.0
+
+
+def _ever(value: object) -> object:
+    return None if value == "forever" else value
+
+
+Kept = Annotated[float | None, BeforeValidator(_ever)]
+"""Seconds that something is kept; None, written `forever`: always."""
+
+
 class Settings(BaseSettings):
     """One reference for the api, the workers and the notifiers. Durations are seconds."""
 
@@ -152,6 +165,16 @@ class Settings(BaseSettings):
     drain: float = Field(default=10.0, ge=0, description="After SIGTERM tasks have so long to end before release.")
     retry_base: float = Field(default=1.0, gt=0, description="First retry waits up to this; it doubles from there.")
     retry_cap: float = Field(default=300.0, gt=0, description="No retry waits longer.")
+
+    retention: Kept = Field(
+        default=30 * 86_400.0,
+        ge=RETENTION_S,
+        le=CENTURY_S,
+        description="Tasks that succeeded or were cancelled are deleted so long after their end; forever: never.",
+    )
+    retention_failed: Kept = Field(
+        default=90 * 86_400.0, ge=RETENTION_S, le=CENTURY_S, description="Tasks that failed; forever: never."
+    )
 
     webhooks: bool = Field(default=True, description="Whether this worker sends webhooks, beside its tasks.")
     webhook_timeout: float = Field(default=15.0, gt=0, le=60, description="A receiver has so long to answer.")

@@ -137,6 +137,7 @@ TRIED: dict[str, Asks] = {
     "POST /v1/queues/{queue}/pause": _plain("/v1/queues/default/pause?tenants=all"),
     "POST /v1/queues/{queue}/resume": _plain("/v1/queues/default/resume?tenants=all"),
     "PUT /v1/queues/{queue}/limits": _plain("/v1/queues/default/limits?tenants=all", json={"concurrency": 0}),
+    "PUT /v1/queues/{queue}/retention": _plain("/v1/queues/default/retention", json={"finished": 3600}),
     "GET /v1/limits": _plain("/v1/limits"),
     "PUT /v1/limits": _limits,
     "POST /v1/tasks/{id}/cancel": _with_ids("/v1/tasks/{id}/cancel"),

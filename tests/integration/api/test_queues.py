@@ -213,3 +213,27 @@ async def test_bodies_are_read_strictly(api: Api) -> None:
     )
     assert answer.status == 400
     assert orjson.loads(answer.content)["status"] == 400
+
+
+async def test_how_long_finished_tasks_are_kept_is_set_by_the_own_tenant_alone(
+    api: Api, store: Store, other: str
+) -> None:
+    await _beat(store, "q-kept")
+    path = "/v1/queues/q-kept/retention"
+    default = {"finished": 30 * 86400, "failed": 90 * 86400}
+    assert (await _queue(api, "q-kept"))["retention"] == default
+    answer = await api.call("PUT", path, json={"finished": 7200, "failed": "forever"})
+    assert answer.json == (await _queue(api, "q-kept"))["retention"] == {"finished": 7200, "failed": "forever"}
+    assert (await api.call("PUT", path, json={"failed": 9000})).json == {**default, "failed": 9000}
+    assert (await api.call("PUT", path, json={}, key=other)).status == 403
+    refused = await api.call("PUT", path, json={"finished": 60})
+    assert (refused.status, refused.json["errors"][0]["path"]) == (422, "/finished/constrained-float")
+    assert (await api.call("PUT", path, json={})).json == default
+
+
+async def test_a_task_that_was_deleted_is_not_found_and_says_why(api: Api, pool: Pool) -> None:
+    task = (await api.submit(queue="q-gone")).json["id"]
+    await pool.execute("delete from milepost.tasks where id = $1", UUID(task))
+    answer = await api.get(f"/v1/tasks/{task}")
+    assert answer.status == 404
+    assert "Finished tasks are deleted" in answer.json["detail"]

@@ -16,6 +16,8 @@ from milepost.audit.read_store import install_journal
 from milepost.client import Run
 from milepost.log.connection import connection
 from milepost.runtime.settings import Settings
+from milepost.store import open_pool
+from milepost.store.retention import Keep, Retention
 from tests.conftest import MakeSettings
 from tests.system import running
 
@@ -30,6 +32,18 @@ async def _producer(settings: Settings) -> AsyncIterator[Any]:
         yield producer
     finally:
         await producer.stop()
+
+
+async def _forget(settings: Settings) -> None:
+    """Delete all that ended, in turns with the worker that does the same."""
+    pool = await open_pool(settings, "worker")
+    try:
+        batch = None
+        while batch is None or not batch.over:
+            await pool.execute("update milepost.retention_pass set next_at = now()")
+            batch = await Retention(pool).forget(Keep(0.0, 0.0), 100)
+    finally:
+        await pool.close()
 
 
 async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fresh: MakeSettings) -> None:
@@ -59,6 +73,12 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
         assert verdict.counts["moves"] >= 3 * len(tasks)
         assert verdict.counts["deliveries"] == 20
 
+        # Old tasks are deleted; not those whose ends are still to be told.
+        await _forget(settings)
+        verdict, facts = await audit(settings, record, within_s=30)
+        assert verdict.good, verdict.text()
+        assert (verdict.counts["tasks"], verdict.counts["deleted"]) == (len(tasks), len(tasks) - 20)
+
         # What a client is told and Postgres does not have.
         lost = uuid.uuid4()
         record.answered(lost)
@@ -69,7 +89,7 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
                 sent = await producer.send_and_wait(f"{settings.topic_prefix}.completions", value)
         known = Place(sent.topic, sent.partition, sent.offset)
         # A row changed behind everybody's back.
-        victim = next(iter(facts.tasks))
+        victim = next(task for task, row in facts.tasks.items() if not row.deleted)
         database = await asyncpg.connect(url)
         await database.execute("update milepost.tasks set state = 'scheduled' where id = $1", victim)
         # An end is forgotten, of a webhook that was there long before; another is told to somebody else's.

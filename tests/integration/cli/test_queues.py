@@ -49,6 +49,13 @@ async def test_queues_are_listed_paused_limited_and_tasks_explained(
         assert "2 at once" in shown
         (line,) = (await said("queues", "list", "--json")).splitlines()
         assert json.loads(line)["depth"] == 1
+        kept = "mail: finished tasks are kept 7 d, failed ones for ever."
+        assert await said("queues", "keep", "mail", "--finished", "7d", "--failed", "forever") == kept
+        assert json.loads(await said("queues", "list", "--json"))["retention"] == {
+            "finished": 604800,
+            "failed": "forever",
+        }
+        assert "kept 30 d, failed ones 90 d" in await said("queues", "keep", "mail", "--default")
         assert len((await said("queues", "limits")).splitlines()) == 2
         assert "mail goes on" in await said("queues", "resume", "mail")
         assert "no limit" in await said("queues", "set", "mail", "--no-limit")

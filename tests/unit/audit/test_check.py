@@ -2,6 +2,7 @@
 # ruff: noqa: ARG005 - each fault says by its name what it changes
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -56,6 +57,16 @@ def _moves(facts: Facts) -> "list[object]":
     return facts.moves[TASK]  # type: ignore[return-value]
 
 
+def _delete(facts: Facts, *, history: bool = False, deliveries: bool = False, outbox: Any = (), **more: object) -> None:
+    """Delete the task, as it is or was, and all that is kept of it but for what is named."""
+    facts.tasks[TASK] = row(deleted=True, **more)
+    facts.outbox = list(outbox)
+    if not history:
+        facts.history.clear()
+    if not deliveries:
+        facts.deliveries.clear()
+
+
 OTHERS = digest({"n": 2})
 
 FAULTS: list[tuple[str, int, str, Fault]] = [
@@ -64,6 +75,10 @@ FAULTS: list[tuple[str, int, str, Fault]] = [
     ("an attempt gained in a run", 3, "while it ran", lambda f, r: _gain(f)),
     ("a task that is gone", 1, "Postgres does not have it", lambda f, r: f.tasks.clear()),
     ("an accepted task that is gone", 1, "told that it was accepted", lambda f, r: r.answered(OTHER)),
+    ("a task deleted while it ran", 1, "it was deleted while", lambda f, r: _delete(f, state="running", result=None)),
+    ("a run of a deleted task", 3, "1 attempts of it were not", lambda f, r: _delete(f, history=True)),
+    ("a completion of a deleted task", 10, "the task is gone", lambda f, r: _delete(f, outbox=[(TASK, 3)])),
+    ("a delivery cut off", 12, "was deleted before that was over", lambda f, r: _delete(f, deliveries=True)),
     ("a task that never ends", 1, "still running in epoch 3", lambda f, r: _row(f, state="running", result=None)),
     (
         "two terminal commits",
@@ -393,6 +408,16 @@ def test_a_webhook_that_began_or_ceased_near_an_end_may_be_told_of_it_or_not(row
     assert check(facts, record).good
     facts.deliveries.clear()
     assert check(facts, record).good
+
+
+def test_a_task_may_be_deleted_with_all_that_is_kept_of_it_and_its_key_used_again() -> None:
+    facts, record = sound()
+    _delete(facts)
+    facts.tasks[OTHER] = row(id=OTHER, epoch=0, seq=0, attempt=0, result=None, state="queued")
+    assert facts.moves is not None
+    facts.moves[OTHER] = [move(None, "queued", (0, 0), (0, 0), by="api")]
+    record.answered(OTHER, "k")
+    assert [finding.task for finding in check(facts, record).findings] == [OTHER], "it never ended; nothing else"
 
 
 def test_filters_leave_out_what_they_are_not_for() -> None:

@@ -38,6 +38,7 @@ OPERATIONS = {
     "make_key": "keys.create", "list_keys": "keys.list", "revoke_key": "keys.revoke",
     "list_queues": "queues.list", "pause_queue": "queues.pause", "resume_queue": "queues.resume",
     "set_queue_limits": "queues.limit", "list_limits": "queues.limits", "set_limit": "queues.limit",
+    "set_retention": "queues.keep",
     "explain_task": "queues.explain", "list_events": "queues.events",
     "list_tenants": "tenants.list", "set_quotas": "tenants.set",
     "create_webhook": "webhooks.create", "list_webhooks": "webhooks.list", "get_webhook": "webhooks.get",

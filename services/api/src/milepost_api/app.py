@@ -33,6 +33,7 @@ from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
 from milepost.store.loglevels import LogLevels
 from milepost.store.queues import Queues
+from milepost.store.retention import Retention
 from milepost.store.webhooks import Webhooks
 from milepost_api import meter
 from milepost_api.backlog import Backlog
@@ -57,6 +58,7 @@ from milepost_api.routes import (
     metrics,
     pages,
     queues,
+    retention,
     retry,
     submit,
     tasks,
@@ -70,7 +72,7 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, queues, events, catalogue, keys, tenants,
+    submit, batch, tasks, watch, cancel, retry, dead_letters, queues, retention, events, catalogue, keys, tenants,
     webhooks, health, metrics,
     documentation,
 )  # fmt: skip
@@ -194,6 +196,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         store=store,
         dead_letters=DeadLetters(pool),
         queues=store,
+        retention=Retention(pool),
         keys=key_store,
         rates=Rates(Buckets(redis)),
         backlog=Backlog(key_store.waiting),

@@ -1,4 +1,4 @@
-"""What a caller asks for: what a body says, and ids in the path."""
+"""What a caller asks for: what a body says, and ids and names in the path."""
 
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -7,8 +7,10 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from milepost_api.endpoint import Call
+from milepost_api.filters import read_name
 from milepost_api.problems import ROWS_SHOWN, Refusal, finding
 from milepost_schemas.problem import ProblemType
+from milepost_schemas.queues import queue_problem
 
 _ID_LENGTH: Final = 36
 
@@ -37,3 +39,17 @@ def path_id(call: Call, otherwise: str, name: str = "id") -> UUID:
     except ValueError:
         pass
     raise Refusal(ProblemType.NOT_FOUND, otherwise)
+
+
+def queue_of(call: Call) -> str:
+    """Return the queue in the path. Raises Refusal for what no queue can be called."""
+    text: str = call.scope["path_params"]["queue"]
+    try:
+        name = read_name(text)
+    except ValueError as error:
+        raise Refusal(
+            ProblemType.INVALID, "This queue cannot be. Nothing was changed.", [finding(("queue",), str(error))]
+        ) from None
+    if problem := queue_problem(name):
+        raise Refusal(ProblemType.INVALID, "This queue cannot be. Nothing was changed.", [finding(("queue",), problem)])
+    return name

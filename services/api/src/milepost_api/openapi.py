@@ -23,7 +23,17 @@ from milepost_schemas import (
 )
 from milepost_schemas.key import Key, KeyPage, KeyRequest, NewKey, Scope
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
-from milepost_schemas.queue import Bounds, EventList, Explanation, Limit, LimitList, LimitRequest, QueueList
+from milepost_schemas.queue import (
+    Bounds,
+    EventList,
+    Explanation,
+    Limit,
+    LimitList,
+    LimitRequest,
+    QueueList,
+    Retention,
+    RetentionRequest,
+)
 from milepost_schemas.tenant import QuotasRequest, Tenant, TenantPage
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 from milepost_schemas.webhook import (
@@ -43,14 +53,14 @@ from milepost_schemas.webhook import (
 _TEMPLATE: Final = "#/components/schemas/{model}"
 _TAKEN: Final[tuple[type[BaseModel], ...]] = (
     SubmitTask, Batch, ReplayRequest, WatchTokenRequest, TicketRequest, KeyRequest, QuotasRequest,
-    Bounds, LimitRequest, NewWebhook, WebhookChange, SecretRotation, DeliveryReplay,
+    Bounds, LimitRequest, RetentionRequest, NewWebhook, WebhookChange, SecretRotation, DeliveryReplay,
 )  # fmt: skip
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
     Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
     Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, Tenant, TenantPage, TypeList, WorkerList, Readiness,
     Liveness, Problem,
     Webhook, WebhookWithSecret, WebhookList, WebhookDelivery, WebhookDeliveryPage, WebhookDeliveryDetail,
-    DeliveriesReplayed, QueueList, Limit, LimitList, Explanation, EventList,
+    DeliveriesReplayed, QueueList, Limit, LimitList, Retention, Explanation, EventList,
 )  # fmt: skip
 _KEY: Final = "key"
 

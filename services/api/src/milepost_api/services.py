@@ -16,6 +16,7 @@ from milepost.store import NewTask, Store, Submitted
 from milepost.store.deadletters import DeadLetters
 from milepost.store.keys import Keys
 from milepost.store.queues import Queues
+from milepost.store.retention import Retention
 from milepost.store.webhooks import Webhooks
 from milepost_api.backlog import Backlog
 from milepost_api.cursors import Cursors
@@ -38,6 +39,7 @@ class Services:
     store: Store
     dead_letters: DeadLetters
     queues: Queues
+    retention: Retention
     keys: Keys
     webhooks: Webhooks
     rates: Rates

@@ -24,6 +24,7 @@ from milepost.runtime.transitions import moved
 from milepost.store import Claimed, Limited, open_pool
 from milepost.store.connection import Pool, transient
 from milepost.store.loglevels import LogLevels
+from milepost.store.retention import Retention
 from milepost.store.webhooks import Webhooks
 from milepost.tasks.registry import Registry
 from milepost.webhooks.sender import Sender
@@ -34,6 +35,7 @@ from milepost_worker.came import Came
 from milepost_worker.control import Control
 from milepost_worker.execution.inline import ThreadJob
 from milepost_worker.execution.processes import Processes
+from milepost_worker.forgetting import Forgetting
 from milepost_worker.identity import Identity
 from milepost_worker.intake import Intake
 from milepost_worker.keeper import Keeper
@@ -88,6 +90,7 @@ class Worker:
         self._own_traces = settings.trace_runs == "linked"
         self._passes = Passes(store, self._announcer, self._writer, own_traces=self._own_traces)
         self._runs_before = GroupCommit(store.runs_before, transient=transient)
+        self._forgetting = Forgetting(Retention(pool), settings)
         self._hooks = Sender(Webhooks(pool), settings)
         aside = partial(put_aside, self._writer, topics)
         self._intake = Intake(settings, self.identity, store, self._running, self._start, aside)
@@ -146,6 +149,7 @@ class Worker:
                         ("due pass", self._passes.due),
                         ("sweep", self._passes.sweep),
                         ("outbox", self._passes.outbox),
+                        ("retention", self._forgetting.run),
                         ("control", self._control.listen),
                         ("beat", self._beat),
                         *self._webhook_passes(),
@@ -284,7 +288,7 @@ async def serve(settings: Settings, registry: Registry, modules: Sequence[str], 
     """Compose a worker and run it until it has drained. Raises SettingsError before anything is started."""
     if settings.webhooks:
         tls_context(settings)
-    # Claims, renewals, completions and four passes may be under way at once.
+    # Claims, renewals, completions and five passes may be under way at once.
     pool = await open_pool(settings, "worker", size=8)
     try:
         await Worker(settings, registry, modules, pool).run(shutdown)

@@ -11,6 +11,7 @@ import orjson
 
 from milepost.audit.facts import Record
 from milepost.cli.bench import tasks
+from milepost.cli.bench.evenly import submit_evenly
 from milepost.cli.bench.figures import Percentiles, percentiles, slashed
 from milepost.cli.bench.http import Connection
 from milepost.cli.bench.scenarios import Target
@@ -129,7 +130,7 @@ async def _turn(
 ) -> Turn:
     died: list[str] = []
     async with _crowd(target, crowd, died, record) if crowded else nullcontext():
-        ids, took, late = await _submissions(crowd, connections)
+        ids, took, late = await submit_evenly(connections, _SUBMITTED, crowd.rate, crowd.seconds)
     if record is not None:
         record.answered_all(ids)
     ended = await tasks.have_ended(target.database_url, ids)
@@ -143,33 +144,6 @@ async def _turn(
         late_ms=percentiles(late),
         died=len(died),
     )
-
-
-async def _submissions(crowd: Crowd, connections: list[Connection]) -> tuple[list[str], list[float], list[float]]:
-    """Submit evenly; return the ids, the seconds each took, and the seconds the load was late for each."""
-    loop = asyncio.get_running_loop()
-    free: asyncio.Queue[Connection] = asyncio.Queue()
-    for connection in connections:
-        free.put_nowait(connection)
-    ids: list[str] = []
-    took: list[float] = []
-    late: list[float] = []
-
-    async def one(since: float) -> None:
-        connection = await free.get()
-        ids.append(await tasks.submit(connection, _SUBMITTED))
-        took.append(loop.time() - since)
-        free.put_nowait(connection)
-
-    began = loop.time()
-    async with asyncio.TaskGroup() as running:
-        for n in range(max(1, round(crowd.seconds * crowd.rate))):
-            due = began + n / crowd.rate
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            since = loop.time()
-            late.append(since - due)
-            running.create_task(one(since))
-    return ids, took, late
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ import click
 
 from milepost.cli.output import instant, json_option, number, printable, span, write, write_json
 from milepost.client import Client
-from milepost_schemas.queue import Explanation, Limit, Queue
+from milepost_schemas.queue import Explanation, Limit, Queue, Retention
 
 _ROW = "{:<24}  {:>8}  {:>10}  {:>8}  {:>9}  {:>12}  {}"
 _RATE = re.compile(r"(\d+)/(\d+(?:\.\d+)?)(s|m|h)?")
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 T = TypeVar("T")
 
 all_option = click.option("--all-tenants", is_flag=True, help="For the tasks of all tenants (an admin key of yours).")
@@ -112,6 +113,24 @@ def set_(
 
 
 @queues.command()
+@click.argument("queue")
+@click.option("--finished", metavar="TIME", help="Tasks that succeeded or were cancelled: 36h, 30d or forever.")
+@click.option("--failed", metavar="TIME", help="Tasks that failed.")
+@click.option("--default", is_flag=True, help="As the settings say, both.")
+@json_option
+def keep(queue: str, finished: str | None, failed: str | None, default: bool, as_json: bool) -> None:
+    """Set how long finished tasks of a queue are kept; what is not given is as the settings say."""
+    if default == (finished is not None or failed is not None):
+        raise click.UsageError("Say --finished, --failed or both; or --default.")
+    times = {"finished": _kept("--finished", finished), "failed": _kept("--failed", failed)}
+    retention = _ask(lambda client: client.queues.keep(queue, **times))
+    if as_json:
+        write_json(retention)
+    else:
+        write(printable(f"{queue}: finished tasks are kept {_kept_text(retention)}."))
+
+
+@queues.command()
 @json_option
 def limits(as_json: bool) -> None:
     """List the limits and pauses your tasks stand under. JSON is one object a line."""
@@ -167,6 +186,23 @@ def _bounds(limit: Limit) -> str:
     if limit.rate is not None:
         parts.append(f"{limit.rate.count:,} starts in {span(limit.rate.per)}")
     return ", ".join(parts)
+
+
+def _kept(option: str, text: str | None) -> Any:
+    if text is None or text == "forever":
+        return text
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not like 36h, 30d or forever.", param_hint=option)
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _kept_text(retention: Retention) -> str:
+    finished, failed = (
+        "for ever" if kept == "forever" else f"{number(kept / 86400)} d" if kept >= 172_800 else span(kept)
+        for kept in (retention.finished, retention.failed)
+    )
+    return f"{finished}, failed ones {failed}"
 
 
 def _rate(text: str) -> tuple[int, float]:

@@ -7,13 +7,15 @@ from fastapi import APIRouter
 from milepost.domain.limits import EVERYBODY, Limit, Name, Rate
 from milepost.domain.limits import Scope as LimitedScope
 from milepost.store.limits import LIMITS_MOST, limit_of
-from milepost_api.asked import read_model
+from milepost.store.retention import Keep
+from milepost_api.asked import queue_of, read_model
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.explaining import explained, shown_limit
-from milepost_api.filters import Readers, read_name, read_query
+from milepost_api.filters import Readers, read_query
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, body, needs, parameter, polled, problems
-from milepost_api.problems import Refusal, finding
+from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
+from milepost_api.routes.retention import shown_retention
 from milepost_api.routes.tasks import missing, task_id
 from milepost_api.shown import conditional
 from milepost_api.strict_json import parse
@@ -30,7 +32,6 @@ from milepost_schemas.queue import (
 )
 from milepost_schemas.queue import Limit as ShownLimit
 from milepost_schemas.queue import Rate as AskedRate
-from milepost_schemas.queues import queue_problem
 
 _REFUSED: Final = "Nothing was changed."
 
@@ -47,6 +48,7 @@ _ALL: Final[Readers] = {"tenants": ("tenants", _whose)}
 async def list_queues(call: Call) -> Reply:
     """Show the queues a tenant has to do with."""
     store = call.services.queues
+    own_retention, retention = await call.services.retention.retention(), Keep.of(call.services.settings)
     limits = [(limit, row["paused_at"]) for limit, row in await store.limit_rows(call.tenant)]
     items = []
     for row in await store.queues(call.tenant, DEPTH_MOST):
@@ -60,6 +62,7 @@ async def list_queues(call: Call) -> Reply:
                 **dict(row),
                 paused_at=min((paused_at for _, paused_at in own if paused_at is not None), default=None),
                 limits=[shown_limit(limit, paused_at) for limit, paused_at in own if _holds(limit)],
+                retention=shown_retention(retention.over(own_retention.get(row["queue"]))),
             )
         )
     return conditional(QueueList(items=items).model_dump_json().encode(), call.header(b"if-none-match"))
@@ -78,7 +81,7 @@ async def resume_queue(call: Call) -> Reply:
 async def _pause(call: Call, *, paused: bool) -> Reply:
     asked = read_query(call.scope["query_string"], _ALL)
     owner = _owner(call, all_tenants=asked.get("tenants") == "all")
-    row = await call.services.queues.pause(owner, _queue(call), paused=paused)
+    row = await call.services.queues.pause(owner, queue_of(call), paused=paused)
     return _limit(row)
 
 
@@ -86,7 +89,7 @@ async def set_queue_limits(call: Call) -> Reply:
     """Bound how many tasks of a queue run at once, and how fast they start."""
     asked = read_query(call.scope["query_string"], _ALL)
     bounds = read_model(Bounds, parse(call.content), f"This is no limit. {_REFUSED}")
-    name = Name(_owner(call, all_tenants=asked.get("tenants") == "all"), LimitedScope.QUEUE, _queue(call))
+    name = Name(_owner(call, all_tenants=asked.get("tenants") == "all"), LimitedScope.QUEUE, queue_of(call))
     return _limit(await call.services.queues.set_limit(name, bounds.concurrency, _rate(bounds.rate)))
 
 
@@ -149,19 +152,6 @@ def _owner(call: Call, *, all_tenants: bool) -> str:
 def _overseer(call: Call, why: str) -> None:
     if not call.principal.oversees:
         raise Refusal(ProblemType.FORBIDDEN, f"{why} It takes a key of that tenant with the scope admin. {_REFUSED}")
-
-
-def _queue(call: Call) -> str:
-    text: str = call.scope["path_params"]["queue"]
-    try:
-        name = read_name(text)
-    except ValueError as error:
-        raise Refusal(
-            ProblemType.INVALID, f"This queue cannot be. {_REFUSED}", [finding(("queue",), str(error))]
-        ) from None
-    if problem := queue_problem(name):
-        raise Refusal(ProblemType.INVALID, f"This queue cannot be. {_REFUSED}", [finding(("queue",), problem)])
-    return name
 
 
 _QUEUE: Final = parameter("queue", "path", "The queue.")

@@ -79,7 +79,10 @@ def task_id(call: Call) -> UUID:
 
 def missing() -> Refusal:
     """Return the refusal for an unknown id and for another tenant's: nobody can tell which."""
-    return Refusal(ProblemType.NOT_FOUND, "You have no task with this id.")
+    detail = (
+        "You have no task with this id. Finished tasks are deleted when they are older than their queue keeps them."
+    )
+    return Refusal(ProblemType.NOT_FOUND, detail)
 
 
 async def find(call: Call) -> Any:

@@ -1,0 +1,27 @@
+-- How long finished tasks of a queue are kept: seconds since their end; null: as the settings say; infinity: for ever.
+create table milepost.retention (
+    queue text primary key,
+    finished_s double precision check (finished_s >= 3600),
+    failed_s double precision check (failed_s >= 3600),
+    updated_at timestamptz not null default now()
+);
+
+-- The ends of a queue's tasks, oldest first; each end writes to one of the two.
+create index tasks_ended on milepost.tasks (queue, finished_at, id) where state in ('succeeded', 'cancelled');
+create index tasks_failed_ended on milepost.tasks (queue, finished_at, id) where state = 'failed';
+-- What was told of a task.
+create index deliveries_by_task on milepost.deliveries (task_id);
+
+-- Whoever holds this row deletes what is old: where it has got to, and when it may go on.
+create table milepost.retention_pass (
+    one boolean primary key default true check (one),
+    next_at timestamptz not null default now(),
+    -- Whether it is at the tasks that failed, of which queue (none: it begins anew), and behind which end.
+    failed boolean not null default false,
+    queue text,
+    finished_at timestamptz,
+    id uuid,
+    -- Tasks deleted so far.
+    deleted bigint not null default 0
+) with (fillfactor = 50);
+insert into milepost.retention_pass default values;
