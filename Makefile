@@ -20,6 +20,7 @@
 # make pictures        take the pictures in the README anew
 # make build-browser   clients/browser/dist anew from its source (needs Node)
 # make metrics-page   docs/metrics.md anew from the catalogue of metrics
+# make settings-page  docs/settings.md anew from the settings
 # make schemas        write schemas/published from the code; release-schemas: what from now on nothing may break
 # make dashboards     dashboards and the rules of objectives anew from deploy/observability
 # make lock            take the newest versions that fit pyproject.toml
@@ -39,7 +40,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +79,7 @@ check: $(READY)
 	$(RUN)/python -m deploy.observability --check
 	$(RUN)/python -m milepost_schemas --check schemas/published
 	$(RUN)/python -m milepost_api.publish --check schemas/published
+	$(RUN)/python -m milepost.runtime.settings_page --check docs/settings.md
 	$(RUN)/python -m milepost_schemas.compatibility schemas/released schemas/published
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-asyncapi check-browser; \
 	  else echo "There is no Node here: $(BROWSER) and asyncapi.yaml are not checked."; fi
@@ -185,6 +187,9 @@ release-schemas: schemas
 
 metrics-page: $(READY)
 	$(RUN)/python -m milepost.runtime.metrics docs/metrics.md
+
+settings-page: $(READY)
+	$(RUN)/python -m milepost.runtime.settings_page docs/settings.md
 
 pictures: $(READY)
 	$(UV) run --quiet --no-project --with pyte==0.8.2 --with rich==15.0.0 docs/pictures/terminal.py \

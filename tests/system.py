@@ -82,6 +82,16 @@ class System:
         argv = [sys.executable, "-m", module]
         return ManagedProcess(name, argv, self._env | env, self.settings.home, tree=True, cwd=ROOT)
 
+    def put_secrets_into_files(self) -> None:
+        """Let processes that are started from now on read secrets from files."""
+        for process in self.processes:
+            assert process.env is not None
+            for name in ("MILEPOST_DATABASE_URL", "MILEPOST_REDIS_URL", "MILEPOST_API_KEY"):
+                path = self.settings.home / name.lower()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(process.env.pop(name) + "\n")
+                process.env[f"{name}_FILE"] = str(path)
+
     @property
     def processes(self) -> list[ManagedProcess]:
         """All of them, in the order they stop."""
@@ -141,11 +151,14 @@ async def running(
     tasks: str = "milepost.demo,tests.tasks",
     env: Mapping[str, str] | None = None,
     worker_env: WorkerEnv = lambda _: {},
+    in_files: bool = False,
 ) -> AsyncIterator[System]:
-    """Run a system over fresh settings; its logs are shown if the block fails."""
+    """Run a system over fresh settings; its logs are shown if the block fails. `in_files`: there it reads secrets."""
     await migrate(settings)
     await ensure_topics(settings, ["default", "slow", "analysis"])
     system = System(settings, workers=workers, notifiers=notifiers, tasks=tasks, env=env or {}, worker_env=worker_env)
+    if in_files:
+        system.put_secrets_into_files()
     try:
         await system.start()
         yield system

@@ -8,19 +8,39 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from dotenv import dotenv_values
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from milepost.errors import SettingsError
+from milepost.runtime.contradictions import contradictions
+from milepost.runtime.secret_files import SUFFIX, read_secrets, secret_names
 
 _PREFIX = "MILEPOST_"
 _OF_OTHERS = {"MILEPOST_KAFKA_JARS", "MILEPOST_MAVEN_REPOSITORY"}
 """Read where Kafka's jars are fetched for development, and nowhere else."""
 
 
+_SCHEMES = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "url": ("http", "https"),
+    "stream_url": ("ws", "wss"),
+    "events_url": ("http", "https"),
+}
+
+
 def _split(value: object) -> object:
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return [part.strip() for part in re.split(r"[,\n]", value) if part.strip()]
     return value
 
 
@@ -58,10 +78,14 @@ class Settings(BaseSettings):
     )
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port with commas.")
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey.")
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How brokers are spoken to."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="With SASL: how the password is shown; PLAIN only over TLS."
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="With SASL: who we are.")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="With SASL: the password.")
     kafka_ssl_cafile: Path | None = Field(
         default=None, description="Certificates that sign the brokers'; unset: those of the system."
     )
@@ -73,10 +97,12 @@ class Settings(BaseSettings):
     kafka_partitions: int = Field(
         default=8, ge=1, description="Partitions of work and event topics that migrate makes."
     )
-    topic_prefix: str = Field(default="milepost", pattern=r"^[A-Za-z0-9._-]{1,60}$")
+    topic_prefix: str = Field(
+        default="milepost", pattern=r"^[A-Za-z0-9._-]{1,60}$", description="Begins names of topics and consumer groups."
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the api and the notifier listen on.")
-    api_port: int = Field(default=8000, ge=0, le=65535)
+    api_port: int = Field(default=8000, ge=0, le=65535, description="The HTTP API.")
     notifier_port: int = Field(default=8001, ge=0, le=65535, description="WebSocket.")
     notifier_http_port: int = Field(
         default=8002, ge=0, le=65535, description="Server-sent events, livez, readyz, metrics."
@@ -199,7 +225,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default=Path(".milepost"), description="Development data: servers, logs, key, pid files.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is less is not logged."
+    )
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal.")
 
     @field_validator("webhook_ports")
@@ -244,28 +272,51 @@ class Settings(BaseSettings):
                 raise ValueError(f"is shorter than {SECRET_BYTES} bytes. Make one with: openssl rand -base64 32")
         return given
 
+    @field_validator("database_url", "redis_url", "url", "stream_url", "events_url")
+    @classmethod
+    def _is_address(cls, given: SecretStr | str, info: ValidationInfo) -> SecretStr | str:
+        schemes = _SCHEMES[info.field_name or ""]
+        text = given if isinstance(given, str) else given.get_secret_value()
+        if text.partition("://")[0] not in schemes:  # the address itself may hold a password
+            raise ValueError(f"should begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return given
+
     @model_validator(mode="after")
-    def _lease_outlives_renewal(self) -> "Settings":
-        if self.lease < 2 * self.renew:
-            raise ValueError(
-                f"MILEPOST_LEASE ({self.lease:g} s) must be at least twice MILEPOST_RENEW ({self.renew:g} s), "
-                "or one late renewal loses every running task"
-            )
+    def _agree(self) -> "Settings":
+        if found := list(contradictions(self)):
+            raise ValueError("\n".join(found))
         return self
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
-        """Read the environment; `overrides` win. Raises SettingsError with one readable message."""
-        rows = _unknown(os.environ, {_PREFIX + name.upper() for name in cls.model_fields} | _OF_OTHERS)
+        """Read the environment, `.env` and files of secrets; `overrides` win.
+
+        Raises SettingsError with one readable message, which shows no secret.
+        """
+        secrets = secret_names(cls.model_fields)
+        names = {_PREFIX + name.upper() for name in cls.model_fields}
+        files = {_PREFIX + name.upper() + SUFFIX for name in secrets}
+        rows = _unknown(os.environ, names | files | _OF_OTHERS)
+        values, unread = read_secrets(
+            secrets, {**_in_env_file(cls.model_config.get("env_file")), **os.environ}, _PREFIX
+        )
+        rows += unread
         try:
-            settings = cls(**overrides)
+            settings = cls(**{**values, **overrides})
             if not rows:
                 return settings
         except ValidationError as error:
             for finding in error.errors(include_url=False, include_input=False):
-                name = "MILEPOST_" + str(finding["loc"][0]).upper() if finding["loc"] else "settings"
-                rows.append(f"  {name}: {finding['msg'].removeprefix('Value error, ')}")
+                text = finding["msg"].removeprefix("Value error, ")
+                if finding["loc"]:
+                    rows.append(f"  {_PREFIX}{str(finding['loc'][0]).upper()}: {text}")
+                else:
+                    rows += [f"  {line}" for line in text.splitlines()]
         raise SettingsError("These settings are not valid; nothing was started.\n" + "\n".join(rows))
+
+
+def _in_env_file(path: Any) -> dict[str, str | None]:
+    return dotenv_values(path) if path else {}
 
 
 def _is_server(text: str) -> bool:
