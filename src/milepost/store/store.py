@@ -149,6 +149,12 @@ class Store:
             results.append(Submitted(row["id"], TaskState(row["state"]), row["created_at"], row["due_at"], old))
         return results
 
+    async def submitted_before(self, pairs: Sequence[tuple[str, str]]) -> list[Any | None]:
+        """Return the row of the task of each (tenant, idempotency key), in that order; None where there is none."""
+        rows = await self._fetch("submitted_before", *columns_of((tenant, key, None) for tenant, key in pairs))
+        found = {(row["tenant"], row["idempotency_key"]): row for row in rows}
+        return [found.get(pair) for pair in pairs]
+
     async def get(self, tenant: str, task: UUID) -> Any | None:
         """Return the task's row; None if the tenant has no such task."""
         rows = await self._fetch("get", tenant, task)

@@ -210,6 +210,27 @@ async def test_so_many_tasks_may_wait(api: Api, store: Store) -> None:
     await eventually(room, "a task that is done makes room")
 
 
+async def test_a_repeat_is_answered_whatever_waits(api: Api) -> None:
+    await limited(api, "repeats", queued=1)
+    key = await key_of(api, "repeats")
+    same = {"Idempotency-Key": "same"}
+    first = await api.post("/v1/tasks", json=COUNT, key=key, headers=same)
+    assert first.status == 202
+    assert (await api.post("/v1/tasks", json=COUNT, key=key)).status == 429
+    again = await api.post("/v1/tasks", json=COUNT, key=key, headers=same)
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (202, "true")
+    assert again.json["id"] == first.json["id"]
+    other = {**COUNT, "delay": 1}
+    answer = await api.post("/v1/tasks", json=other, key=key, headers=same)
+    assert (answer.status, answer.kind) == (422, "idempotency-key-reused")
+    answer = await api.post("/v1/tasks", json=COUNT, key=key, headers={"Idempotency-Key": "new"})
+    assert (answer.status, answer.kind) == (429, "quota-exceeded")
+    items = [{**COUNT, "idempotency_key": name} for name in ("same", "new")]
+    batch = (await api.post("/v1/tasks/batch", json={"tasks": items}, key=key)).json["results"]
+    assert [result["status"] for result in batch] == [202, 429]
+    assert (batch[0]["replayed"], batch[0]["task"]["id"]) == (True, first.json["id"])
+
+
 async def test_what_is_tried_again_is_counted_like_what_is_new(api: Api, store: Store) -> None:
     key = await key_of(api, "again")
     failed, cancelled, small = [(await api.post("/v1/tasks", json=COUNT, key=key)).json["id"] for _ in range(3)]

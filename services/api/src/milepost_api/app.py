@@ -203,6 +203,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
         webhooks=Webhooks(pool),
         submit=GroupCommit(meter.counting(store.submit), limit=_SUBMIT_LIMIT, lanes=1, transient=transient),
         read=read,
+        earlier=GroupCommit(store.submitted_before, limit=_READ_LIMIT, lanes=1, transient=transient),
         writer=writer,
         announcer=announcer,
         trees=Trees(Cancellations(pool), announcer),

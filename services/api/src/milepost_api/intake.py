@@ -11,6 +11,7 @@ from milepost.announce import Hint
 from milepost.errors import Unavailable
 from milepost.runtime.transitions import moved
 from milepost.store import NewTask, Submitted, new_task_view
+from milepost_api.backlog import Admitted
 from milepost_api.known_types import KnownType
 from milepost_api.problems import Refusal, finding
 from milepost_api.services import Services
@@ -53,12 +54,19 @@ async def take(services: Services, tenant: str, traceparent: str, offer: Offer) 
     """Store a task and announce it. Raises Refusal; Unavailable, when it is unknown whether it was stored."""
     known = await services.types.find(offer.asked.type)
     known.check(offer.payload)
-    quotas = services.auth.ring.quotas(tenant)
-    if quotas.counts_tasks and not services.backlog.known(tenant):
-        await services.backlog.look(tenant, quotas)
     root = None if offer.asked.parent_id is None else await _root_of(services, tenant, offer.asked.parent_id)
     new = _made(tenant, traceparent, offer, known, root)
-    return taken(services, new, await _stored(services, new))
+    try:
+        if _to_be_counted(services, tenant):
+            await services.backlog.look(tenant, services.auth.ring.quotas(tenant))
+        admitted = _admitted(services, new)
+    except (Refusal, Unavailable):
+        # Nothing more may wait. But what is asked for once more waits already, or is done.
+        before = None if offer.key is None else await services.earlier((tenant, offer.key))
+        if before is None:
+            raise
+        return _earlier(services, before, new.fingerprint)
+    return taken(services, new, await _stored(services, new, admitted))
 
 
 def take_soon(
@@ -73,13 +81,19 @@ def take_soon(
         return None
     known.check(offer.payload)
     new = _made(tenant, traceparent, offer, known, None)
-    return new, _stored(services, new)
+    try:
+        admitted = _admitted(services, new)
+    except Refusal:
+        if offer.key is None:
+            raise
+        return None  # it may be there already: `take` asks
+    return new, _stored(services, new, admitted)
 
 
 def taken(services: Services, new: NewTask, submitted: Submitted) -> Taken:
     """Announce a task that was stored. Raises Refusal if its key belongs to another request."""
     if submitted.before is not None:
-        return _earlier(services, submitted, new.fingerprint)
+        return _earlier(services, submitted.before, new.fingerprint)
     moved("submit", new.id, new.tenant, new.type, new.queue, None, submitted.state, 0, 0, new.traceparent)
     view = as_json(new_task_view(new, submitted))
     _announce(services, new, submitted, view)
@@ -100,20 +114,27 @@ def _made(tenant: str, traceparent: str, offer: Offer, known: KnownType, root: U
     )
 
 
-def _stored(services: Services, new: NewTask) -> "asyncio.Future[Submitted]":
-    """Have a task stored, counted in where that is limited. Raises Refusal (429); Unavailable: it was not stored."""
+def _admitted(services: Services, new: NewTask) -> Admitted | None:
+    """Count a task in; None where nobody counts. Raises Refusal (429)."""
     quotas = services.auth.ring.quotas(new.tenant)
-    if not quotas.counts_tasks:
+    return services.backlog.admit(new.tenant, quotas, _size(new)) if quotas.counts_tasks else None
+
+
+def _stored(services: Services, new: NewTask, admitted: Admitted | None) -> "asyncio.Future[Submitted]":
+    """Have a task stored. Raises Unavailable: it was not."""
+    if admitted is None:
         return services.submit.put(new)
-    size = len(new.payload.encode())
-    admitted = services.backlog.admit(new.tenant, quotas, size)
     try:
-        write = services.submit.put(new._replace(counted_bytes=size))
+        write = services.submit.put(new._replace(counted_bytes=_size(new)))
     except Unavailable:
         admitted.settle()
         raise
     write.add_done_callback(lambda _write: admitted.settle())
     return write
+
+
+def _size(new: NewTask) -> int:
+    return len(new.payload.encode())
 
 
 def _to_be_counted(services: Services, tenant: str) -> bool:
@@ -129,15 +150,14 @@ async def _root_of(services: Services, tenant: str, parent: UUID) -> UUID:
     return root
 
 
-def _earlier(services: Services, submitted: Submitted, fingerprint: bytes | None) -> Taken:
-    row: Any = submitted.before
+def _earlier(services: Services, row: Any, fingerprint: bytes | None) -> Taken:
     if row["fingerprint"] != fingerprint:
         detail = (
             f"This idempotency key belongs to task {row['id']}, which was made from another body. Nothing was stored; "
             "use a new key for a new task."
         )
         raise Refusal(ProblemType.KEY_REUSED, detail)
-    return Taken(submitted.id, submitted.state, row_bytes(row, services.settings), replayed=True)
+    return Taken(row["id"], TaskState(row["state"]), row_bytes(row, services.settings), replayed=True)
 
 
 def _announce(services: Services, new: NewTask, submitted: Submitted, view: bytes) -> None:

@@ -28,6 +28,8 @@ from milepost_api.waiting import Waits
 Submit = GroupCommit[NewTask, Submitted]
 Read = GroupCommit[tuple[str, UUID], Any | None]
 """(tenant, task) → row or None, many at once."""
+Earlier = GroupCommit[tuple[str, str], Any | None]
+"""(tenant, idempotency key) → row of the task that has it, or None, many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Services:
     backlog: Backlog
     submit: Submit
     read: Read
+    earlier: Earlier
     writer: Writer
     announcer: Announcer
     trees: Trees
