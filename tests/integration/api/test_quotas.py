@@ -108,13 +108,23 @@ async def test_quotas_hold_from_the_first_request_with_a_key(api: Api) -> None:
 
 
 async def test_a_watch_token_counts_for_its_tenant(api: Api) -> None:
+    await limited(api, "watching", requests=5, requests_per=7200)
     key = await key_of(api, "watching")
     token = (await api.post("/v1/watch-tokens", json={"feed": "tasks"}, key=key)).json["token"]
-    await limited(api, "watching", requests=5, requests_per=7200)
-    await holds(api, key=token)
     statuses = [(await api.get("/v1/tasks", key=token)).status for _ in range(6)]
     assert statuses[-1] == 429
     assert (await api.get("/v1/types", key=key)).status == 429
+
+
+async def test_who_is_not_let_in_takes_nothing_of_the_tenants_requests(api: Api) -> None:
+    await limited(api, "drained", requests=10, requests_per=7200)
+    key, may_not = await key_of(api, "drained"), await key_of(api, "drained", "read")
+    token = (await api.post("/v1/watch-tokens", json={"feed": "tasks"}, key=key)).json["token"]
+    before = left(await api.get("/v1/types", key=key))
+    for _ in range(20):
+        assert (await api.get("/v1/types", key=token)).status == 403
+        assert (await api.post("/v1/tasks", json=COUNT, key=may_not)).status == 403
+    assert left(await api.get("/v1/types", key=key)) == before - 1
 
 
 async def test_requests_come_back_with_time(api: Api) -> None:

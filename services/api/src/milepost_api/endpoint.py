@@ -110,8 +110,9 @@ class Endpoint(APIRoute):
             if self.requires is not None:
                 call.principal = await authenticate(call.services, header_of(scope, b"authorization"))
                 call.tenant = scope["milepost.tenant"] = call.principal.tenant
-                left = await call.services.rates.admit(call.tenant, call.services.auth.ring.quotas(call.tenant))
+                # First: who may not come here takes nothing of what the tenant may ask for.
                 self._let_in(call.principal, self.requires)
+                left = await call.services.rates.admit(call.tenant, call.services.auth.ring.quotas(call.tenant))
             if self.body_limit is not None:
                 call.content = await read_json_body(scope, receive, self.body_limit)
                 call.check_again()
