@@ -33,7 +33,7 @@ from milepost_schemas.control import CancelRequest
 from milepost_schemas.frames import CLIENT_FRAME, SERVER_FRAME
 from milepost_schemas.key import Key, KeyRequest, NewKey
 from milepost_schemas.queue import EventList, Explanation, Limit, LimitRequest, Queue, Retention, RetentionRequest
-from milepost_schemas.tenant import QuotasRequest, Tenant
+from milepost_schemas.tenant import OwnQuotas, QuotasRequest, Tenant
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 from milepost_schemas.webhook import (
     DeliveriesReplayed,
@@ -66,6 +66,7 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "new-key": TypeAdapter(NewKey),
     "quotas-request": TypeAdapter(QuotasRequest),
     "tenant": TypeAdapter(Tenant),
+    "own-quotas": TypeAdapter(OwnQuotas),
     "limit-request": TypeAdapter(LimitRequest),
     "limit": TypeAdapter(Limit),
     "queue": TypeAdapter(Queue),

@@ -27,6 +27,22 @@ class Quotas(Contract):
     queued_bytes: int | None = Field(default=None, description=_BYTES)
 
 
+class UsedQuotas(Contract):
+    """What is taken of quotas; null: there is none, or how much is not known just now."""
+
+    requests: int | None = Field(default=None, description="Those that have not come back yet, this one included.")
+    queued: int | None = Field(default=None, description="Tasks that wait, counted up to the quota.")
+    queued_bytes: int | None = Field(default=None, description=_BYTES)
+
+
+class OwnQuotas(Contract):
+    """What the tenant of the key may take, and what of it is taken."""
+
+    tenant: str
+    quotas: Quotas = Field(description="As they hold for it, those of the settings included.")
+    used: UsedQuotas
+
+
 class Tenant(Contract):
     """A tenant that was given a key or quotas."""
 

@@ -25,6 +25,7 @@ TABLE = {
     "dead-letters": (f"{_COMMANDS}.dead_letters:dead_letters", "What failed for good: list, show, replay."),
     "keys": (f"{_COMMANDS}.keys:keys", "API keys: create, list, revoke."),
     "tenants": (f"{_COMMANDS}.tenants:tenants", "Tenants and their quotas: list, set."),
+    "quotas": (f"{_COMMANDS}.quotas:quotas", "What your tenant may take, and what of it is taken."),
     "webhooks": (f"{_COMMANDS}.webhooks:webhooks", "Whom to tell over HTTP that tasks end."),
     "types": (f"{_COMMANDS}.catalogue:types", "List task types."),
     "workers": (f"{_COMMANDS}.catalogue:workers", "List live workers."),

@@ -27,6 +27,7 @@ from milepost.errors import ClientError, Refused
 from milepost_schemas.deadletter import Attempt, AttemptList
 from milepost_schemas.feed import FeedFilter
 from milepost_schemas.task import Priority, Task, TaskPage, TaskState
+from milepost_schemas.tenant import OwnQuotas
 from milepost_schemas.watch import AcceptedTask, Ticket, WatchToken
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
@@ -50,6 +51,7 @@ _PAGE: Final = TypeAdapter(TaskPage)
 _TYPES: Final = TypeAdapter(_Items[TypeInfo])
 _ATTEMPTS: Final = TypeAdapter(AttemptList)
 _WORKERS: Final = TypeAdapter(_Items[WorkerInfo])
+_QUOTAS: Final = TypeAdapter(OwnQuotas)
 
 
 class Client:
@@ -333,6 +335,10 @@ class Client:
     async def workers(self) -> Sequence[WorkerInfo]:
         """Return the live workers."""
         return parsed(_WORKERS, await self._http.call("GET", "/v1/workers")).items
+
+    async def quotas(self) -> OwnQuotas:
+        """Return what the tenant may take, and what of it is taken: None where it has no quota, or nobody knows now."""
+        return parsed(_QUOTAS, await self._http.call("GET", "/v1/quotas"))
 
     # -- for Run
 

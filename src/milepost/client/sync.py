@@ -248,6 +248,7 @@ class SyncClient(Facade):
     ticket = waited(Client.ticket)
     types = waited(Client.types)
     workers = waited(Client.workers)
+    quotas = waited(Client.quotas)
 
     @property
     def dead_letters(self) -> SyncDeadLetters:

@@ -155,6 +155,7 @@ TRIED: dict[str, Asks] = {
     "GET /v1/keys": _keys,
     "DELETE /v1/keys/{id}": _with_ids("/v1/keys/{id}"),
     "GET /v1/tenants": _plain("/v1/tenants"),
+    "GET /v1/quotas": _plain("/v1/quotas"),
     "PUT /v1/tenants/{tenant}": _plain("/v1/tenants/victim", json={"requests": 1}),
     "GET /metrics": _plain("/metrics"),
     "GET /v1/metrics": _plain("/v1/metrics"),

@@ -95,6 +95,7 @@ ROUTES = {
     "PUT /v1/limits": "operate",
     "GET /v1/types": "read",
     "GET /v1/workers": "read",
+    "GET /v1/quotas": "read",
     "GET /v1/dead-letters": "read",
     "GET /v1/dead-letters/{id}": "read",
     "GET /v1/dead-letters/groups/{fingerprint}": "read",

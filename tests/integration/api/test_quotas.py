@@ -17,7 +17,7 @@ from tests.integration.api.keyholders import key_of, limited
 from tests.integration.api.serving import Answer, Api, published, run, served
 from tests.proxy import Proxy
 
-TENANT = published("tenant")
+TENANT, OWN = published("tenant"), published("own-quotas")
 COUNT = {"type": "demo.count", "payload": {"to": 1}}
 FAILURE = '{"type": "ValueError", "message": "no", "retryable": true, "fingerprint": "77777777777777aa"}'
 
@@ -323,3 +323,21 @@ async def test_the_settings_say_what_holds_for_all(settings: Settings, api: Api)
         statuses = [(await strict.get("/v1/types", key=key)).status for _ in range(5)]
         assert statuses == [200] * 4 + [429]
         assert (await strict.call("PUT", "/v1/tenants/generous", json={})).json["quotas"]["requests"] == 4
+
+
+async def test_a_tenant_sees_what_it_may_take_and_what_is_taken(api: Api) -> None:
+    await limited(api, "looks", requests=50, requests_per=7200, queued=3)
+    key = await key_of(api, "looks", "submit", "read")
+    answer = await api.get("/v1/quotas", key=key)
+    OWN.validate(answer.json)
+    assert answer.json["tenant"] == "looks"
+    assert answer.json["quotas"] == {"requests": 50, "requests_per": 7200.0, "queued": 3, "queued_bytes": None}
+    assert answer.json["used"] == {"requests": 50 - left(answer), "queued": 0, "queued_bytes": None}
+    await api.post("/v1/tasks", json=COUNT, key=key)
+    answer = await api.get("/v1/quotas", key=key)
+    # What was stored during a count counts twice until the next.
+    assert answer.json["used"]["queued"] in {1, 2}
+    assert answer.json["used"]["requests"] == 50 - left(answer)
+    assert (await api.get("/v1/quotas", key=await key_of(api, "looks", "submit"))).status == 403
+    free = (await api.get("/v1/quotas")).json
+    assert free["used"] == {"requests": None, "queued": None, "queued_bytes": None}

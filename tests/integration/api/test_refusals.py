@@ -27,6 +27,7 @@ KEYED = [
     ("PUT", "/v1/limits"),
     ("GET", "/v1/types"),
     ("GET", "/v1/workers"),
+    ("GET", "/v1/quotas"),
     ("POST", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/retry"),
     ("GET", "/v1/tasks/01a206cf-0715-75c4-8497-4ed4eee0dbe6/attempts"),
     ("GET", "/v1/dead-letters"),

@@ -183,6 +183,11 @@ async def test_a_key_is_made_used_listed_and_revoked(system: System) -> None:
     set_ = await milepost(system, "tenants", "set", "shop", "--requests", "600", "--queued", "5", "--json")
     assert json.loads(set_[1])["quotas"] == {"requests": 600, "requests_per": 60.0, "queued": 5, "queued_bytes": None}
     assert "600 in 60 s" in (await milepost(system, "tenants", "list"))[1]
+    shops = json.loads((await milepost(system, "keys", "create", "s", "--tenant", "shop", "--json"))[1])["key"]
+    status, out, _ = await milepost(system, "quotas", env={"MILEPOST_API_KEY": shops})
+    assert (status, "600 in 60 s" in out, "5" in out) == (0, True, True)
+    status, out, _ = await milepost(system, "quotas", "--json")
+    assert (status, json.loads(out)["used"]) == (0, {"requests": None, "queued": None, "queued_bytes": None})
     again = await milepost(system, "keys", "create", "x", "--scope", "admin", "--scope", "read", "--json")
     made = json.loads(again[1])
     assert made["scopes"] == ["read", "admin"]

@@ -32,7 +32,7 @@ OPERATIONS = {
     "submit_task": "submit", "submit_tasks": "submit_batch", "get_task": "get", "list_tasks": "list",
     "list_children": "children", "get_result": "run", "cancel_task": "cancel", "retry_task": "retry",
     "list_attempts": "attempts", "make_watch_token": "watch_token", "make_ticket": "ticket", "list_types": "types",
-    "list_workers": "workers",
+    "list_workers": "workers", "get_quotas": "quotas",
     "list_dead_letter_groups": "dead_letters.groups", "list_dead_letters": "dead_letters.members",
     "get_dead_letter": "dead_letters.get", "replay_dead_letters": "dead_letters.replay",
     "make_key": "keys.create", "list_keys": "keys.list", "revoke_key": "keys.revoke",

@@ -58,6 +58,7 @@ from milepost_api.routes import (
     metrics,
     pages,
     queues,
+    quotas,
     retention,
     retry,
     submit,
@@ -73,7 +74,7 @@ from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
     submit, batch, tasks, watch, cancel, retry, dead_letters, queues, retention, events, catalogue, keys, tenants,
-    webhooks, health, metrics,
+    quotas, webhooks, health, metrics,
     documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500

@@ -34,7 +34,7 @@ from milepost_schemas.queue import (
     Retention,
     RetentionRequest,
 )
-from milepost_schemas.tenant import QuotasRequest, Tenant, TenantPage
+from milepost_schemas.tenant import OwnQuotas, QuotasRequest, Tenant, TenantPage
 from milepost_schemas.watch import AcceptedTask, Ticket, TicketRequest, WatchToken, WatchTokenRequest
 from milepost_schemas.webhook import (
     DeliveriesReplayed,
@@ -57,7 +57,7 @@ _TAKEN: Final[tuple[type[BaseModel], ...]] = (
 )  # fmt: skip
 _GIVEN: Final[tuple[type[BaseModel], ...]] = (
     Task, AcceptedTask, TaskPage, AttemptList, BatchAnswer, DeadLetterGroups, DeadLetterPage, DeadLetterDetail,
-    Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, Tenant, TenantPage, TypeList, WorkerList, Readiness,
+    Replayed, WatchToken, Ticket, Key, NewKey, KeyPage, Tenant, TenantPage, OwnQuotas, TypeList, WorkerList, Readiness,
     Liveness, Problem,
     Webhook, WebhookWithSecret, WebhookList, WebhookDelivery, WebhookDeliveryPage, WebhookDeliveryDetail,
     DeliveriesReplayed, QueueList, Limit, LimitList, Retention, Explanation, EventList,

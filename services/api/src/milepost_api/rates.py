@@ -104,6 +104,13 @@ class Rates:
             return ()
         return _headers(quotas, size, handful.leave())
 
+    def left(self, tenant: str, quotas: Quotas) -> int | None:
+        """Return how many requests are left of those that were admitted from; None without a quota, or if unknown."""
+        handful = self._handfuls.get(tenant)
+        if handful is None or handful.quotas is not quotas or quotas.requests is None or self._away_until is not None:
+            return None
+        return max(handful.leave(), 0)
+
     async def _asked(self, tenant: str, handful: _Handful, size: int, per: float) -> bool:
         """Ask the bucket, together with whoever comes while it is being asked; return whether this one is let in."""
         loop = asyncio.get_running_loop()
