@@ -7,8 +7,10 @@ with SyncClient() as client:
     print(run.result())
 """
 
+import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
@@ -25,6 +27,9 @@ from milepost.client.tenants import Tenants
 from milepost.client.webhooks import Webhooks
 from milepost.errors import Refused
 from milepost_schemas.task import Task
+
+FetchAnyhow = Callable[[], str | Awaitable[str]]
+"""Gets a token; a plain function, which may wait, or an async one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +72,15 @@ def _as_run(
         return SyncRun(self._portal.wait(method(self._of, *args, **kwargs)), self._portal)
 
     return call
+
+
+def _awaited(token: FetchAnyhow) -> FetchToken:
+    async def fetch() -> str:
+        # Not on the loop's thread: all connections would wait with it.
+        got = token() if inspect.iscoroutinefunction(token) else await asyncio.to_thread(token)
+        return got if isinstance(got, str) else await got
+
+    return fetch
 
 
 class SyncRun(Facade):
@@ -172,7 +186,8 @@ class SyncClient(Facade):
     """A `Client` whose methods wait. Use as a context manager, from as many threads as you like.
 
     It has a thread of its own, with the event loop that its connections need. That begins when the client is entered:
-    after a fork, not before. Takes the arguments of `Client`, and raises what that raises.
+    after a fork, not before. Takes the arguments of `Client`, and raises what that raises; `token` may
+    also be a plain function, which is called on a thread of its own.
     """
 
     _of: Client
@@ -182,7 +197,7 @@ class SyncClient(Facade):
         url: str | None = None,
         key: str | None = None,
         *,
-        token: FetchToken | None = None,
+        token: FetchAnyhow | None = None,
         stream_url: str | None = None,
         connections: int = 100,
         repeat_for: float | None = None,
@@ -191,7 +206,7 @@ class SyncClient(Facade):
         client = Client(
             url,
             key,
-            token=token,
+            token=None if token is None else _awaited(token),
             stream_url=stream_url,
             connections=connections,
             repeat_for=repeat_for,

@@ -110,3 +110,21 @@ async def test_threads_share_a_client(system: System) -> None:
             assert sorted(results) == list(range(16))
 
     await asyncio.to_thread(use)
+
+
+async def test_tokens_are_fetched_by_a_plain_function_or_an_async_one(system: System) -> None:
+    def use() -> None:
+        with SyncClient(system.url, system.key) as client:
+            run = client.submit("demo.echo", {"a": 1})
+
+            def fetch() -> str:
+                return client.watch_token(task=run.id)
+
+            async def fetch_async() -> str:
+                return await asyncio.to_thread(fetch)
+
+            for token in (fetch, fetch_async):
+                with SyncClient(system.url, token=token) as page:
+                    assert page.run(run.id).result() == {"a": 1}
+
+    await asyncio.to_thread(use)
