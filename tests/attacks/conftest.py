@@ -83,7 +83,7 @@ async def server(
     """Start each server that speaks HTTP, in turn; none waits long for anybody."""
     for patience in (
         "milepost_api.connection.HEADERS_S",
-        "milepost_api.connection.STUCK_S",
+        "milepost_api.together.STUCK_S",
         "milepost_api.server._KEEP_ALIVE_S",
         "milepost.runtime.health.IDLE_S",
         "milepost.runtime.health.LINGER_S",

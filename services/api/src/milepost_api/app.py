@@ -47,6 +47,7 @@ from milepost_api.problems import Refusal
 from milepost_api.rates import Rates
 from milepost_api.reply import header_of
 from milepost_api.routes import (
+    attempts,
     batch,
     cancel,
     catalogue,
@@ -73,8 +74,8 @@ from milepost_api.waiting import Waits
 from milepost_schemas.problem import ProblemType
 
 _ROOMS: Final = (  # busiest first
-    submit, batch, tasks, watch, cancel, retry, dead_letters, queues, retention, events, catalogue, keys, tenants,
-    quotas, webhooks, health, metrics,
+    submit, batch, tasks, watch, cancel, retry, attempts, dead_letters, queues, retention, events, catalogue, keys,
+    tenants, quotas, webhooks, health, metrics,
     documentation,
 )  # fmt: skip
 _SUBMIT_LIMIT: Final = 500

@@ -9,14 +9,13 @@ from typing import Any, Final, cast
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from milepost_api.together import Together
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 
 HEADERS_S: Final = 10.0
 """A connection has so long to say what it wants, from its first byte to the end of the headers."""
 HEADER_BYTES: Final = 64 * 1024
 HEADER_COUNT: Final = 100
-STUCK_S: Final = 30.0
-"""A client that takes nothing of an answer for so long is given up."""
 PIPELINED: Final = 16
 """Requests a client may send ahead of the answers."""
 MOST_WAITING: Final = 2_000
@@ -49,73 +48,12 @@ class Lobby:
         self._waiting.pop(connection, None)
 
 
-class _Together:
-    """A transport that sends what is written in one turn of the loop by one call to the kernel.
-
-    uvicorn writes head and body of a response separately: two system calls, two packets, and a client woken twice.
-    And it waits for ever for a client that reads nothing; here that is looked after while there is something left.
-    """
-
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-        self._look_again: TimerHandle | None = None
-        self._could_take = 0
-
-    def write(self, data: bytes) -> None:
-        """Send it with whatever follows at once."""
-        if not self._parts:
-            self._loop.call_soon(self._send)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Send what waits, then close."""
-        self._send()
-        self._transport.close()
-
-    def end(self) -> None:
-        """Close, without waiting for a client that does not even take its answer."""
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()
-        else:
-            self.close()
-
-    def forget(self) -> None:
-        """Look after nobody any more: the connection is gone."""
-        if self._look_again is not None:
-            self._look_again.cancel()
-            self._look_again = None
-
-    def _send(self) -> None:
-        if self._parts:
-            parts, self._parts = self._parts, []
-            if not self._transport.is_closing():
-                data = b"".join(parts)
-                self._transport.write(data)
-                self._could_take += len(data)
-                if self._look_again is None and self._transport.get_write_buffer_size():
-                    self._look()
-
-    def _look(self) -> None:
-        left = self._transport.get_write_buffer_size()
-        if self._look_again is not None and left and left >= self._could_take:
-            self._look_again = None
-            self._transport.abort()
-            return
-        self._could_take = left
-        self._look_again = self._loop.call_later(STUCK_S, self._look) if left else None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
 class Connection(HttpToolsProtocol):
     """HTTP/1.1 that waits for nobody without end: not for headers, nor for a body nobody reads, nor for a reader."""
 
     _patience: TimerHandle | None = None
     _size = 0
-    _line: _Together
+    _line: Together
 
     def __init__(self, lobby: Lobby, **options: Any) -> None:
         super().__init__(**options)
@@ -123,7 +61,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin the wait for the first request."""
-        self._line = _Together(transport, self.loop)
+        self._line = Together(transport, self.loop)
         super().connection_made(cast("Any", self._line))
         self._wait()
         self._lobby.enter(self)

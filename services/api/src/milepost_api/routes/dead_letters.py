@@ -14,7 +14,7 @@ from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, 
 from milepost_api.problems import Refusal
 from milepost_api.replaying import read_request, replay_records, replay_tasks
 from milepost_api.reply import Reply, json_reply
-from milepost_api.routes.retry import attempts_of
+from milepost_api.routes.attempts import attempts_of
 from milepost_api.routes.tasks import task_id
 from milepost_api.shown import as_json, conditional, row_bytes
 from milepost_api.strict_json import parse

@@ -10,7 +10,7 @@ from milepost.live.snapshots import View
 from milepost_api.endpoint import Call, Endpoint
 from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, needs, polled, problems
 from milepost_api.reply import Reply
-from milepost_api.routes.retry import attempts_of
+from milepost_api.routes.attempts import attempts_of
 from milepost_api.routes.tasks import find
 from milepost_api.shown import as_json, conditional
 from milepost_schemas.key import Scope

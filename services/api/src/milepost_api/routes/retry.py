@@ -1,26 +1,23 @@
-"""POST /v1/tasks/{id}/retry, and the runs a task had."""
+"""POST /v1/tasks/{id}/retry."""
 
 from typing import Any, Final
-from uuid import UUID
 
-import orjson
 import uuid_utils.compat as uuids
 from fastapi import APIRouter
 
 from milepost.runtime.transitions import row_moved
 from milepost_api.again import run_again
 from milepost_api.endpoint import Call, Endpoint
-from milepost_api.openapi import IF_NONE_MATCH, TASK_ID, answer, needs, polled, problems
+from milepost_api.openapi import TASK_ID, answer, needs, problems
 from milepost_api.problems import Refusal
 from milepost_api.reply import Reply, json_reply
 from milepost_api.routes.tasks import missing, task_id
-from milepost_api.shown import accepted, as_json, conditional, row_bytes, with_token
-from milepost_schemas import AttemptList, Task, TaskState
+from milepost_api.shown import accepted, row_bytes, with_token
+from milepost_schemas import Task, TaskState
 from milepost_schemas.key import Scope
 from milepost_schemas.problem import ProblemType
 from milepost_schemas.watch import AcceptedTask
 
-ATTEMPTS: Final = 200
 _AGAIN: Final = (TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -52,25 +49,8 @@ async def _waits_again(call: Call, row: Any) -> bool:
     return await call.services.dead_letters.was_replayed(call.tenant, row["id"])
 
 
-async def list_attempts(call: Call) -> Reply:
-    """Show the runs of a task, the newest first."""
-    task = task_id(call)
-    items = await attempts_of(call, task)
-    if not items and await call.services.store.get(call.tenant, task) is None:
-        raise missing()
-    return conditional(as_json({"items": items}), call.header(b"if-none-match"))
-
-
-async def attempts_of(call: Call, task: UUID) -> list[dict[str, Any]]:
-    """Return the runs of a task as the API shows them, the newest first."""
-    rows = await call.services.dead_letters.attempts(call.tenant, task, ATTEMPTS)
-    return [
-        {**row, "error": None if row["error"] is None else orjson.Fragment(row["error"])} for row in map(dict, rows)
-    ]
-
-
 def room(router: APIRouter) -> None:
-    """Add the routes."""
+    """Add the route."""
     router.add_api_route(
         "/v1/tasks/{id}/retry",
         retry,
@@ -86,17 +66,4 @@ def room(router: APIRouter) -> None:
             **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND, ProblemType.STATE, ProblemType.QUOTA),
         },
         openapi_extra={**needs(Scope.OPERATE), "parameters": [TASK_ID]},
-    )
-    router.add_api_route(
-        "/v1/tasks/{id}/attempts",
-        list_attempts,
-        methods=["GET"],
-        route_class_override=Endpoint,
-        tags=["tasks"],
-        summary="List a task's attempts",
-        responses={
-            **polled(AttemptList, f"The newest first, {ATTEMPTS} at most."),
-            **problems(ProblemType.UNAUTHENTICATED, ProblemType.NOT_FOUND),
-        },
-        openapi_extra={**needs(Scope.READ), "parameters": [TASK_ID, IF_NONE_MATCH]},
     )
