@@ -130,7 +130,9 @@ async def test_what_nobody_sees_to_is_told(measure: Measure, store: Store, pool:
     assert found.sum("milepost_outbox_rows") == 1
     assert 50 <= found.sum("milepost_outbox_oldest_age_seconds") < 150
     await pool.execute("truncate milepost.outbox")
-    await pool.execute("update milepost.tasks set state = 'failed', lease_until = null where queue = 'm-served'")
+    await pool.execute(
+        "update milepost.tasks set state = 'failed', finished_at = now(), lease_until = null where queue = 'm-served'"
+    )
     assert (await measure()).sum("milepost_outbox_oldest_age_seconds") == 0
 
 
