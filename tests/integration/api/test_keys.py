@@ -91,6 +91,7 @@ ROUTES = {
     "POST /v1/queues/{queue}/pause": "operate",
     "POST /v1/queues/{queue}/resume": "operate",
     "PUT /v1/queues/{queue}/limits": "operate",
+    "PUT /v1/queues/{queue}/retention": "admin",
     "GET /v1/limits": "read",
     "PUT /v1/limits": "operate",
     "GET /v1/types": "read",

@@ -23,6 +23,7 @@ KEYED = [
     ("POST", "/v1/queues/mail/pause"),
     ("POST", "/v1/queues/mail/resume"),
     ("PUT", "/v1/queues/mail/limits"),
+    ("PUT", "/v1/queues/mail/retention"),
     ("GET", "/v1/limits"),
     ("PUT", "/v1/limits"),
     ("GET", "/v1/types"),
