@@ -1,6 +1,7 @@
 """`milepost dev` and `demo` as people start them."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from milepost.client.address import running_environment
 from milepost.embedded import temporary_home
 from milepost.embedded.ports import allocate
 from tests.conftest import eventually
+from tests.scraping import scraped
 
 pytestmark = pytest.mark.stack
 
@@ -88,6 +90,13 @@ async def test_dev_serves_restarts_reloads_and_leaves_nothing_behind(home: Path,
         processes = [psutil.Process(pid_of(home, name)) for name in names]
         environment = running_environment(home)
         assert environment["MILEPOST_API_PORT"] == str(base)
+
+        pages = json.loads((home / "run" / "metrics.json").read_text())
+        assert {page["labels"]["job"] for page in pages} == {"api", "worker", "notifier"}
+        for page in pages:
+            (target,) = page["targets"]
+            shown = await scraped(f"http://{target}")
+            assert shown.sum("milepost_build_info", service=page["labels"]["job"]) == 1
 
         second = [sys.executable, "-m", "milepost.cli", "dev", "--port-base", str(base)]
         refused = await asyncio.to_thread(

@@ -1,9 +1,10 @@
 """What is to run: ports, tasks, key, and the variables the services get."""
 
+import json
 import os
 import secrets
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from milepost.runtime.settings import Settings
 BUILT_IN: Final = "milepost.demo"
 EXAMPLE: Final = "examples.repository_analysis"
 PAGES: Final = ("examples/browser", "clients/browser/dist")
+METRICS_FILE: Final = Path("run", "metrics.json")
 DRAIN_S: Final = 2.0
 """How long workers wait for tasks when they are stopped or reloaded, unless MILEPOST_DRAIN says otherwise."""
 
@@ -30,6 +32,14 @@ class NotifierPorts:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsPorts:
+    """Where the api and the workers show metrics: that of the api needs no key, for it is for this machine alone."""
+
+    api: int
+    workers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole stand. The first notifier is the one that clients are told of."""
 
@@ -38,6 +48,7 @@ class Plan:
     workers: int
     api_port: int
     notifiers: tuple[NotifierPorts, ...]
+    metrics: MetricsPorts
     key: str
     drain: float
     pages: tuple[Path, ...] = ()
@@ -65,6 +76,15 @@ class Plan:
         """The page to try things with; None where there is none. What is behind the # stays in the browser."""
         return f"{self.url}/try/#key={self.key}" if self.pages else None
 
+    @property
+    def scraped(self) -> list[dict[str, object]]:
+        """What `run/metrics.json` holds: every page of metrics, as Prometheus' file_sd_configs read it."""
+        ports = {"api": (self.metrics.api,), "worker": self.metrics.workers}
+        ports["notifier"] = tuple(notifier.http for notifier in self.notifiers)
+        return [
+            {"targets": [f"{LOOPBACK}:{port}" for port in each], "labels": {"job": job}} for job, each in ports.items()
+        ]
+
     def environment(self, servers: Mapping[str, str]) -> dict[str, str]:
         """Return what `run/env` holds; `servers` are the addresses of Kafka, Postgres and Redis."""
         return {
@@ -84,7 +104,8 @@ class Plan:
         """Return the whole environment of a service; `given` is ours."""
         origins = (self.url, f"http://localhost:{self.api_port}", *self.origins)
         return {
-            **given,
+            # One port for all services is one too few; each gets its own.
+            **{name: value for name, value in given.items() if name != "MILEPOST_METRICS_PORT"},
             **self.environment(servers),
             "MILEPOST_ALLOWED_ORIGINS": ",".join(origins),
             "MILEPOST_DRAIN": f"{self.drain:g}",
@@ -104,7 +125,7 @@ class Plan:
 def make_plan(settings: Settings, *, tasks: str | None, workers: int, notifiers: int, port_base: int | None) -> Plan:
     """Decide what runs where. Raises SettingsError for a port in use."""
     home = settings.home.expanduser().absolute()
-    ports = _ports(settings, home, notifiers, port_base)
+    ports = _ports(settings, home, workers, notifiers, port_base)
     return Plan(
         home=home,
         tasks=choose_tasks(Path.cwd(), [*_words(tasks), *settings.tasks]),
@@ -113,6 +134,7 @@ def make_plan(settings: Settings, *, tasks: str | None, workers: int, notifiers:
         notifiers=tuple(
             NotifierPorts(ports[f"notifier-{index}"], ports[f"notifier-{index}-http"]) for index in range(notifiers)
         ),
+        metrics=MetricsPorts(ports["api-metrics"], tuple(ports[f"worker-{index}-http"] for index in range(workers))),
         key=ensure_key(home, settings),
         pages=choose_pages(Path.cwd()),
         origins=tuple(settings.allowed_origins),
@@ -143,6 +165,11 @@ def ensure_key(home: Path, settings: Settings) -> str:
     return key
 
 
+def write_scraped(home: Path, pages: Sequence[Mapping[str, object]]) -> None:
+    """Write `run/metrics.json`."""
+    write_private(home / METRICS_FILE, json.dumps(pages, indent=2) + "\n")
+
+
 def write_environment(home: Path, variables: Mapping[str, str]) -> None:
     """Write `run/env`, for shells to source and for the client to find the stack."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
@@ -158,12 +185,13 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _ports(settings: Settings, home: Path, notifiers: int, base: int | None) -> dict[str, int]:
+def _ports(settings: Settings, home: Path, workers: int, notifiers: int, base: int | None) -> dict[str, int]:
     first = (settings.api_port, settings.notifier_port, settings.notifier_http_port)
     if base is not None:
         first = (base, base + 1, base + 2)
     named = dict(zip(("api", "notifier-0", "notifier-0-http"), first, strict=True))
     more = [f"notifier-{index}{kind}" for index in range(1, notifiers) for kind in ("", "-http")]
+    more += ["api-metrics", *(f"worker-{index}-http" for index in range(workers))]
     try:
         return allocate(more, named, home / "run" / "ports.json")
     except PortInUse as error:

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from milepost.cli.dev.narrator import Narrator
-from milepost.cli.dev.plan import Plan, write_environment
+from milepost.cli.dev.plan import METRICS_FILE, Plan, write_environment, write_scraped
 from milepost.cli.dev.reload import on_change, places_of
 from milepost.cli.dev.service import Service
 from milepost.client.address import ENVIRONMENT_FILE
@@ -80,6 +80,7 @@ class Stand:
         """End services, then servers, and say so; does nothing when nothing runs."""
         self._stopping = True
         (self.plan.home / ENVIRONMENT_FILE).unlink(missing_ok=True)
+        (self.plan.home / METRICS_FILE).unlink(missing_ok=True)
         began = time.monotonic()
         if self._services:
             self._say(f"stopping {', '.join(service.name for service in self._services)}")
@@ -113,6 +114,7 @@ class Stand:
         names = ", ".join(service.name for service in self._services)
         with self._narrator.step(f"Starting {names}", f"{names} are ready"):
             await self._start_services()
+        write_scraped(plan.home, plan.scraped)
         write_environment(plan.home, plan.environment(servers))
         self._keep(*(service.keep() for service in self._services))
         self._keep(*(self._keep_server(server) for server in self._servers()))
@@ -132,13 +134,15 @@ class Stand:
 
     def _make_services(self, environment: dict[str, str]) -> None:
         plan = self.plan
-        self._service("api", "api", environment, partial(self._serves, f"{plan.url}/v1/readyz"))
+        shown = {"MILEPOST_METRICS_PORT": str(plan.metrics.api)}
+        self._service("api", "api", environment | shown, partial(self._serves, f"{plan.url}/v1/readyz"))
         for index, ports in enumerate(plan.notifiers):
             own = {"MILEPOST_NOTIFIER_PORT": str(ports.stream), "MILEPOST_NOTIFIER_HTTP_PORT": str(ports.http)}
             probe = partial(self._serves, f"http://{LOOPBACK}:{ports.http}/readyz")
             self._service(f"notifier-{index}", "notifier", environment | own, probe)
-        for index in range(plan.workers):
-            self._service(f"worker-{index}", "worker", environment, self._works)
+        for index, port in enumerate(plan.metrics.workers):
+            shown = {"MILEPOST_WORKER_HTTP_PORT": str(port)}
+            self._service(f"worker-{index}", "worker", environment | shown, self._works)
 
     def _service(
         self,
