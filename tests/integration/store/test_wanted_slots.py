@@ -171,6 +171,15 @@ async def test_one_is_wanted_where_something_waits_and_nothing_runs_at_that_mome
     assert await _slots(pool) == 1
 
 
+async def test_many_groups_are_enough_together_though_little_of_each_is_read(store: Limited, pool: Pool) -> None:
+    for number in range(60):
+        await _queued(store, 5, tenant=f"tenant-{number}")
+    await _queued(store, 90, tenant="large")
+    assert await _slots(pool) == MOST
+    await store.set_limit(Name(EVERYBODY, Scope.TENANT, EACH), 1, None)
+    assert await _slots(pool) == 61
+
+
 GRANTS = """
 do $$ begin
     if not exists (select from pg_roles where rolname = 'keda') then create role keda login password 'k3da'; end if;
@@ -200,16 +209,23 @@ def _name(settings: Settings) -> str:
     return settings.database_url.get_secret_value().rpartition("/")[2]
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("count", "tenants"),
+    [
+        (20_000, 5),
+        pytest.param(1_000_000, 5, marks=pytest.mark.long),
+        pytest.param(1_000_000, 1_000, marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.timeout(600)
 async def test_a_large_backlog_is_read_by_index_and_only_as_far_as_it_matters(
-    store: Limited, settings: Settings, count: int
+    store: Limited, settings: Settings, count: int, tenants: int
 ) -> None:
     """Asked over a plain connection, which has none of the settings our own pools plan with."""
     fill = """
         insert into milepost.tasks
             (id, tenant, type, queue, priority, state, max_attempts, payload, root_id, key, queued_at, finished_at)
-        select i, 'tenant-' || n % 5, 't.' || n % 4, 'queue-' || n % 3, n % 3, s, 3, '{}', i, k, now(), f
+        select i, 'tenant-' || n % $2, 't.' || n % 4, 'queue-' || n % 3, n % 3, s, 3, '{}', i, k, now(), f
         from (
             select milepost.new_id() as i, n, case when n % 10 < 8 then 'queued' else 'succeeded' end as s,
                 case when n % 7 = 0 then 'key-' || n % 1000 end as k, case when n % 10 < 8 then null else now() end as f
@@ -221,7 +237,7 @@ async def test_a_large_backlog_is_read_by_index_and_only_as_far_as_it_matters(
     plain = await asyncpg.connect(settings.database_url.get_secret_value())
     try:
         await plain.execute("alter table milepost.tasks disable trigger user")
-        await plain.fetch(fill, count)
+        await plain.fetch(fill, count, tenants)
         await plain.execute("alter table milepost.tasks enable trigger user")
         await plain.execute("vacuum analyze milepost.tasks")
         query = wanted(["queue-0", "queue-1"], most=1000, within_s=10.0)
@@ -232,4 +248,4 @@ async def test_a_large_backlog_is_read_by_index_and_only_as_far_as_it_matters(
     plan = "\n".join(lines)
     assert "Seq Scan on tasks" not in plan, plan
     assert "tasks_waiting" in plan, plan
-    print(f"{count:,} tasks: {lines[-1].strip()}")  # noqa: T201 - the figure
+    print(f"{count:,} tasks of {tenants:,} tenants: {lines[-1].strip()}")  # noqa: T201 - the figure

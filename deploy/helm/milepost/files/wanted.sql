@@ -66,10 +66,14 @@ groups as (
     ) as next
     where g.number < 1000
 ),
+-- Of up to 50 groups all that could matter is counted, of more a part of each: there the sum is enough.
 waiting as materialized (
     select row_number() over (order by g.priority, g.number) as id, g.queue, g.tenant, g.type,
         case when g.by_key then g.key else '' end as key, counted.slots
-    from (select * from groups where number > 0 limit 2000) as g
+    from (
+        select *, least({most}, greatest(50 * {most} / count(*) over (), 1)) as most
+        from (select * from groups where number > 0 limit 2000) as first
+    ) as g
     cross join lateral (
         select count(*)::int as slots
         from (
@@ -79,7 +83,7 @@ waiting as materialized (
                 where g.by_key and t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant
                     and t.priority = g.priority and t.type = g.type and coalesce(t.key, '') = g.key
                 order by t.queued_at
-                limit {most}
+                limit g.most
             )
             union all
             (
@@ -88,7 +92,7 @@ waiting as materialized (
                 where not g.by_key and t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant
                     and t.priority = g.priority and t.type = g.type
                 order by coalesce(t.key, ''), t.queued_at
-                limit {most}
+                limit g.most
             )
         ) as oldest
     ) as counted
