@@ -72,7 +72,8 @@ async def told(worker: ManagedProcess, words: str, within_s: float = 20.0, *, ti
     found: list[str] = []
 
     async def check() -> bool:
-        found[:] = [line for line in worker.log_tail(2000) if words in line]
+        # All of it: a worker under load says a few things of each task.
+        found[:] = [line for line in worker.log_tail(1_000_000) if words in line]
         return len(found) >= times
 
     await eventually(check, f"{worker.name} to say {words!r}; it said:\n" + "\n".join(worker.log_tail()), within_s)

@@ -166,11 +166,11 @@ class ManagedProcess:
         self._paused = []
 
     def log_tail(self, lines: int = 20) -> list[str]:
-        """Return the last lines it wrote since it was last started."""
+        """Return the last lines it wrote since it was last started, up to about 1 KiB for each (64 KiB at least)."""
         try:
             with self.log_path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
-                log.seek(max(self._log_start, end - 64 * 1024))
+                log.seek(max(self._log_start, end - max(64, lines) * 1024))
                 return log.read().decode(errors="replace").splitlines()[-lines:]
         except OSError:
             return []
