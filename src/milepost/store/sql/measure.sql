@@ -49,19 +49,31 @@ depths as (
     where l.queue is not null
     group by 1, 2, 3
 ),
-fronts as (
-    -- Of more than are counted the oldest may not be among them; the oldest of a queue and lane is found at once.
-    select l.queue, p.priority, next.own, next.queued_at
-    from lines as l
-    cross join unnest(array[0, 1, 2]::smallint[]) as p (priority)
+groups as (
+    -- Of more than are counted the oldest may not be among them. It is the first of a tenant, priority, type and key: by
+    -- jumps from one to the next, 500 of a queue at most.
+    select queue, '' as tenant, (-1)::smallint as priority, '' as type, '' as key, null::timestamptz as queued_at,
+        0 as number
+    from lines
+    where queue is not null
+    union all
+    select g.queue, next.tenant, next.priority, next.type, next.key, next.queued_at, g.number + 1
+    from groups as g
     cross join lateral (
-        select t.tenant = $1 as own, t.queued_at
+        select t.tenant, t.priority, t.type, coalesce(t.key, '') as key, t.queued_at
         from milepost.tasks as t
-        where t.state = 'queued' and t.queue = l.queue and t.priority = p.priority
-        order by t.queued_at
+        where t.state = 'queued' and t.queue = g.queue
+            and (t.tenant, t.priority, t.type, coalesce(t.key, '')) > (g.tenant, g.priority, g.type, g.key)
+        order by t.tenant, t.priority, t.type, coalesce(t.key, ''), t.queued_at
         limit 1
     ) as next
-    where l.queue is not null
+    where g.number < 500
+),
+fronts as (
+    select queue, priority, tenant = $1 as own, min(queued_at) as queued_at
+    from groups
+    where number > 0
+    group by 1, 2, 3
 ),
 busy as (
     select queue, count(*)::float8 as number, min(lease_until) as lease_until
