@@ -103,6 +103,11 @@ class Postgres:
             _uuid(task["root_id"]), datetime.fromisoformat(task["created_at"]),
         )  # fmt: skip
 
+    async def delete(self, task: UUID) -> None:
+        """Let a row be gone."""
+        await self._write()
+        await self._pool.execute("delete from milepost.tasks where id = $1", task)
+
     async def children(self, pairs: Sequence[tuple[str, UUID]], limit: int) -> list[Child]:
         """Return children."""
         if self._away:

@@ -193,6 +193,20 @@ async def test_a_flush_of_redis_takes_nobody_s_end_away(
         assert (await watcher.end())["task"]["state"] == "succeeded"
 
 
+async def test_a_task_whose_end_was_lost_and_that_was_deleted_is_not_watched_for_ever(
+    edge: Edge, snapshots: Snapshots, postgres: Postgres, redis: Redis
+) -> None:
+    task = Living(postgres)
+    await snapshots.apply([task.queued(), task.started()])
+    async with watcher_of(edge) as watcher:
+        await watcher.sub(task.id)
+        await watcher.next()
+        await redis.flushall()
+        await postgres.delete(task.id)
+        await edge.audit()
+        assert (await watcher.next())["code"] == "not_found"
+
+
 async def test_a_task_goes_on_after_a_flush(edge: Edge, snapshots: Snapshots, postgres: Postgres, redis: Redis) -> None:
     task = Living(postgres)
     await snapshots.apply([task.queued(), task.started()])

@@ -43,6 +43,7 @@ from milepost_notifier.session import Session, token_in
 from milepost_notifier.spans import Frames
 from milepost_notifier.tasks import TaskSource
 from milepost_schemas.frames import SUBPROTOCOL
+from milepost_schemas.position import Position
 
 log = get_logger("milepost.notifier.edge")
 
@@ -488,6 +489,9 @@ class Edge:
             known = standings.get(key)
             gap = known is not None and not known.complete
             self._resync(doubtful[key], at, finished=is_finished(task), force=gap)
+        for key in doubtful.keys() - rows.keys() - standings.keys():
+            # It was deleted, long after its end, which so was lost: a look finds nothing, and says so.
+            self._resync(doubtful[key], Position(0, 0), finished=True)
 
     def _resync(self, watched: Watched, at: Any, *, finished: bool, force: bool = False) -> None:
         for connection in tuple(watched.watchers):

@@ -31,7 +31,7 @@ from milepost_schemas.position import Position
 REASON_MAX: Final = 120
 """Bytes of a close reason (RFC 6455 allows 123)."""
 
-NOT_FOUND: Final = ("not_found", "There is no such task.")
+NOT_FOUND: Final = ("not_found", "There is no such task; it may have been deleted, long after its end.")
 UNAVAILABLE: Final = ("unavailable", "The task cannot be read just now. Subscribe again in a moment.")
 DUPLICATE: Final = ("duplicate_sub", "This id is in use on this connection. Take another, or unsub first.")
 TOO_MANY: Final = ("too_many_subs", "This connection has as many subscriptions as it may. Unsub some first.")
