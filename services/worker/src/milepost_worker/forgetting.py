@@ -11,7 +11,7 @@ from milepost.store.retention import Keep, Retention
 
 log = get_logger("milepost.worker.forgetting")
 
-BATCH: Final = 500
+BATCH: Final = 200
 BATCH_AT_LEAST: Final = 20
 """Where Postgres is so slow that it gave up on more."""
 OTHERS_S: Final = (1.0, 3.0)
