@@ -13,8 +13,8 @@ from milepost.domain.addresses import Network, closed
 LONGEST: Final = 2048
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 _LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
-# A last label that is a number, or looks like one in hex, would be read as an old way to write an address.
-_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?!0x)(?=[a-z]){_LABEL}")
+# A last label that is a number, also in hex, would be read as an old way to write an address: it begins with a letter.
+_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?=[a-z]){_LABEL}")
 _PORTS: Final = {"https": 443, "http": 80}
 
 

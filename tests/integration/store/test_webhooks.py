@@ -364,7 +364,9 @@ async def test_attempts_are_in_the_log(hooks: Webhooks, pool: Pool) -> None:
     )
     log = await hooks.delivery_attempts("default", one.id, 10)
     assert [(each["attempt"], each["status"], each["answer"]) for each in log] == [(2, 204, None), (1, 500, "no")]
-    assert await hooks.deliveries("other", webhook, None, None, 10) == []
+    for state in (None, "delivered"):
+        assert len(await hooks.deliveries("default", webhook, state, None, 10)) == 1
+        assert await hooks.deliveries("other", webhook, state, None, 10) == []
     assert await hooks.delivery("other", webhook, one.id) is None
     assert await hooks.delivery_attempts("other", one.id, 10) == []
 

@@ -239,8 +239,24 @@ async def test_an_answer_that_begins_and_never_ends_counts_by_its_status(
     assert (reply.answered.status, reply.answered.error, reply.answer) == (202, None, "half")
 
 
+async def test_what_comes_behind_a_status_is_not_waited_for(
+    outgoing: MakeOutgoing, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def halting(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=202)
+        await response.prepare(request)
+        return await never(request)
+
+    receiver.answer = halting
+    monkeypatch.setattr("milepost.webhooks.outgoing.ANSWER_READ_S", 0.2)
+    # A receiver has a minute for its status, and none of it is for what follows.
+    async with asyncio.timeout(30):
+        reply = await outgoing(webhook_timeout=60).send(_url(receiver), MESSAGE)
+    assert (reply.answered.status, reply.answered.error, reply.answer) == (202, None, None)
+
+
 async def test_compressed_answers_are_not_unpacked(outgoing: MakeOutgoing, receiver: Receiver) -> None:
-    bomb = gzip.compress(b"\0" * 50_000_000)
+    bomb = gzip.compress(b"x" * 50_000_000)
 
     async def packed(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
@@ -249,7 +265,7 @@ async def test_compressed_answers_are_not_unpacked(outgoing: MakeOutgoing, recei
     reply = await outgoing().send(_url(receiver), MESSAGE)
     assert reply.answered.status == 200
     assert len(reply.answer or "") <= ANSWER_BYTES
-    assert "\0" not in (reply.answer or "")
+    assert "xxxx" not in (reply.answer or "")
 
 
 async def test_answers_are_kept_as_text_that_can_be_stored_and_shown(
@@ -274,7 +290,8 @@ async def _raw(answer: bytes, certified: Callable[[str], ssl.SSLContext], outgoi
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
             await writer.drain()
-            await reader.read()
+            if answer:
+                await reader.read()
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -289,7 +306,7 @@ async def _raw(answer: bytes, certified: Callable[[str], ssl.SSLContext], outgoi
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(1000)) + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(100)) + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 " + b"y" * 100_000 + b"\r\n\r\n",
         b"garbage\r\n\r\n",
@@ -304,7 +321,11 @@ async def test_what_is_no_proper_answer_fails_and_harms_nobody(
 ) -> None:
     reply = await _raw(answer, certified, outgoing)
     assert reply.answered.status is None
-    assert reply.answered.error
+    # Nor does it say what came: that is shown to people, and is not the answer of a receiver.
+    assert reply.answered.error in {
+        "What came back is not HTTP, or more of it than is read.",
+        "The connection broke before there was an answer.",
+    }
 
 
 async def test_a_receiver_that_speaks_no_tls_is_told(outgoing: MakeOutgoing) -> None:

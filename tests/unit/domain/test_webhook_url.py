@@ -43,7 +43,7 @@ def test_urls_of_hosts_that_are_named_in_full_are_taken(text: str) -> None:
         "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[fe80::1%25eth0]/", "https://[2606:4700::1111]/",
         "https://[::/",
         "https://exa mple.com/", " https://example.com/", "https://example.com/\r\nX: y",
-        "https://example.com\\@127.0.0.1/",
+        "https://example.com\\@127.0.0.1/", "https://example.com/a\\b",
         "https://example.com/\x00", "https://b\u00fccher.example/", "https://example\u3002com/",
         "https://\u24d4xample.com/",
         "https://-example.com/", "https://example-.com/", "https://exa..mple.com/", "https://%65xample.com/",
@@ -54,6 +54,13 @@ def test_urls_of_hosts_that_are_named_in_full_are_taken(text: str) -> None:
 def test_all_else_is_refused_with_words_that_say_how_it_should_be(text: str) -> None:
     with pytest.raises(ValueError, match=r"^should "):
         read_url(text, STRICT)
+
+
+def test_of_an_address_it_is_said_whether_it_is_public() -> None:
+    with pytest.raises(ValueError, match=r"the address 10\.0\.0\.1 is not public \(private\)"):
+        read_url("https://10.0.0.1/", STRICT)
+    with pytest.raises(ValueError, match="certificates are for names"):
+        read_url("https://1.1.1.1/", STRICT)
 
 
 @pytest.mark.parametrize(
