@@ -44,7 +44,12 @@ class System:
     ) -> None:
         self.settings = settings
         names = ["api", *(f"{end}-{n}" for n in range(notifiers) for end in ("stream", "http"))]
-        ports = list(allocate(names, {}, settings.home / "run" / "ports.json").values())
+        seen = ["api", *(f"worker-{n}" for n in range(workers)), *(f"notifier-{n}" for n in range(notifiers))]
+        wanted = [*names, *(f"metrics-{name}" for name in seen)]
+        ports = list(allocate(wanted, {}, settings.home / "run" / "ports.json").values())
+        self.metrics = dict(zip(seen, ports[len(names) :], strict=True))
+        """Where each process shows its metrics to whoever asks, by its name."""
+        ports = ports[: len(names)]
         self.url = f"http://127.0.0.1:{ports[0]}"
         self.streams = [f"ws://127.0.0.1:{port}/v1/stream" for port in ports[1::2]]
         self.notifier_urls = [f"http://127.0.0.1:{port}" for port in ports[2::2]]
@@ -80,6 +85,7 @@ class System:
 
     def _process(self, name: str, module: str, **env: str) -> ManagedProcess:
         argv = [sys.executable, "-m", module]
+        env = {"MILEPOST_METRICS_PORT": str(self.metrics[name]), **env}
         return ManagedProcess(name, argv, self._env | env, self.settings.home, tree=True, cwd=ROOT)
 
     def put_secrets_into_files(self) -> None:
