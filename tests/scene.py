@@ -298,6 +298,7 @@ async def staged(
     readers: int = 0,
     tasks: str = "milepost.demo,tests.tasks",
     env: Mapping[str, str] | None = None,
+    metrics: bool = False,
 ) -> AsyncIterator[Scene]:
     """Run a system behind proxies and open clients of it. Everything flows again afterwards."""
     async with AsyncExitStack() as held:
@@ -317,6 +318,7 @@ async def staged(
                 tasks=tasks,
                 env={VARIABLE: str(_diary(settings)), **(env or {})},
                 worker_env=lambda n: {"MILEPOST_DATABASE_URL": _at(url, lines[n].port)},
+                metrics=metrics,
             )
         )
         # The api may answer thousands of batches over few connections; watchers keep theirs.

@@ -41,10 +41,16 @@ class System:
         tasks: str,
         env: Mapping[str, str],
         worker_env: WorkerEnv = lambda _: {},
+        metrics: bool = False,
     ) -> None:
+        """`metrics`: each process shows its own on a port of their own."""
         self.settings = settings
         names = ["api", *(f"{end}-{n}" for n in range(notifiers) for end in ("stream", "http"))]
-        seen = ["api", *(f"worker-{n}" for n in range(workers)), *(f"notifier-{n}" for n in range(notifiers))]
+        seen = (
+            []
+            if not metrics
+            else ["api", *(f"worker-{n}" for n in range(workers)), *(f"notifier-{n}" for n in range(notifiers))]
+        )
         wanted = [*names, *(f"metrics-{name}" for name in seen)]
         ports = list(allocate(wanted, {}, settings.home / "run" / "ports.json").values())
         self.metrics = dict(zip(seen, ports[len(names) :], strict=True))
@@ -85,7 +91,8 @@ class System:
 
     def _process(self, name: str, module: str, **env: str) -> ManagedProcess:
         argv = [sys.executable, "-m", module]
-        env = {"MILEPOST_METRICS_PORT": str(self.metrics[name]), **env}
+        if name in self.metrics:
+            env = {"MILEPOST_METRICS_PORT": str(self.metrics[name]), **env}
         return ManagedProcess(name, argv, self._env | env, self.settings.home, tree=True, cwd=ROOT)
 
     def put_secrets_into_files(self) -> None:
@@ -158,11 +165,20 @@ async def running(
     env: Mapping[str, str] | None = None,
     worker_env: WorkerEnv = lambda _: {},
     in_files: bool = False,
+    metrics: bool = False,
 ) -> AsyncIterator[System]:
     """Run a system over fresh settings; its logs are shown if the block fails. `in_files`: there it reads secrets."""
     await migrate(settings)
     await ensure_topics(settings, ["default", "slow", "analysis"])
-    system = System(settings, workers=workers, notifiers=notifiers, tasks=tasks, env=env or {}, worker_env=worker_env)
+    system = System(
+        settings,
+        workers=workers,
+        notifiers=notifiers,
+        tasks=tasks,
+        env=env or {},
+        worker_env=worker_env,
+        metrics=metrics,
+    )
     if in_files:
         system.put_secrets_into_files()
     try:

@@ -12,7 +12,7 @@ from tests.system import System, running
 @pytest.fixture(scope="session")
 async def system(fresh: MakeSettings) -> AsyncIterator[System]:
     """An api, two workers and a notifier, which read their secrets from files."""
-    async with running(await fresh(concurrency=8), workers=2, in_files=True) as started:
+    async with running(await fresh(concurrency=8), workers=2, in_files=True, metrics=True) as started:
         yield started
 
 

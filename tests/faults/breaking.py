@@ -12,6 +12,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
 
 from milepost.client import Client
 from milepost.errors import MilepostError
@@ -47,13 +48,14 @@ def fires(*alerts: str, **env: str) -> Callable[[Callable[[Scene, Client], Async
 async def _meanwhile(*work: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
     """Do these again and again inside the block, whatever comes of it."""
 
-    async def go_on(once: Callable[[], Awaitable[Any]]) -> None:
+    async def go_on(number: int, once: Callable[[], Awaitable[Any]]) -> None:
+        await asyncio.sleep(number * 0.15)  # or all would wait and come back together
         while True:
             with suppress(MilepostError, aiohttp.ClientError, WebSocketException, OSError):
                 await once()
             await asyncio.sleep(0.2)
 
-    tasks = [asyncio.create_task(go_on(once)) for once in work]
+    tasks = [asyncio.create_task(go_on(number, once)) for number, once in enumerate(work)]
     try:
         yield
     finally:
@@ -106,7 +108,7 @@ async def a_worker_cut_off(scene: Scene, _client: Client) -> AsyncIterator[None]
 async def tasks_locked(scene: Scene, client: Client) -> AsyncIterator[None]:
     db = await asyncpg.connect(scene.direct.database_url.get_secret_value(), timeout=10)
     try:
-        async with _meanwhile(*[lambda: _read(client)] * 30), db.transaction():
+        async with _meanwhile(*[lambda: _read(client)] * 60), db.transaction():
             await db.execute("lock table milepost.tasks")
             yield
     finally:
@@ -137,8 +139,10 @@ async def a_queue_of_nobody(_scene: Scene, client: Client) -> AsyncIterator[None
 @fires("MilepostQueueOld")
 async def a_pause(_scene: Scene, client: Client) -> AsyncIterator[None]:
     await client.queues.pause("slow")
-    await _submit(client, "demo.echo", {}, queue="slow")
-    yield
+    async with _meanwhile(
+        lambda: _submit(client, "demo.echo", {}, queue="slow")
+    ):  # workers learn of it within a second
+        yield
     await client.queues.resume("slow")
 
 
@@ -224,7 +228,7 @@ async def events_that_nobody_takes(scene: Scene, client: Client) -> AsyncIterato
 @fires("MilepostClientsRefused", MILEPOST_MAX_CONNECTIONS="1")
 async def more_clients_than_there_is_room_for(scene: Scene, _client: Client) -> AsyncIterator[None]:
     async def knock() -> None:
-        async with connect_websocket(scene.system.streams[0], subprotocols=[SUBPROTOCOL]):  # type: ignore[list-item]
+        async with connect_websocket(scene.system.streams[0], subprotocols=[Subprotocol(SUBPROTOCOL)]):
             pass
 
     async with _meanwhile(knock, knock):
@@ -232,29 +236,27 @@ async def more_clients_than_there_is_room_for(scene: Scene, _client: Client) -> 
 
 
 @fires("MilepostClientsDegraded")
-async def clients_that_do_not_read(scene: Scene, client: Client) -> AsyncIterator[None]:
-    sockets = [await _listens(scene, client) for _ in range(12)]
-    try:
-        async with _meanwhile(*[lambda: _submit(client, "demo.echo", {}, labels={"long": "x" * 200})] * 20):
-            yield
-    finally:
-        for one in sockets:
-            one.transport.abort()
+async def clients_that_read_slowly(scene: Scene, client: Client) -> AsyncIterator[None]:
+    busy = lambda: _submit(client, "demo.echo", {}, labels={"long": "x" * 200})  # noqa: E731
+    async with _meanwhile(*[lambda: _reads_slowly(scene)] * 15, *[busy] * 40):
+        yield
 
 
-async def _listens(scene: Scene, client: Client) -> Any:
-    """Return a connection that asks for the feed, and reads nothing more."""
+async def _reads_slowly(scene: Scene) -> None:
+    """Follow the feed, ten frames a second at most."""
     host, port = scene.system.streams[0].split("/")[2].split(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)  # noqa: FBT003 - the name of the parameter cannot be given
     await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
-    one = await connect_websocket(scene.system.streams[0], sock=sock, subprotocols=[SUBPROTOCOL], max_queue=1)  # type: ignore[list-item]
-    await one.send(f'{{"t":"hello","v":1,"token":"{scene.system.key}"}}')
-    await one.send('{"t":"sub","id":1,"feed":"tasks"}')
-    one.transport.pause_reading()
-    del client
-    return one
+    protocols = [Subprotocol(SUBPROTOCOL)]
+    async with connect_websocket(scene.system.streams[0], sock=sock, subprotocols=protocols, max_queue=1) as one:
+        await one.send(f'{{"t":"hello","token":"{scene.system.key}"}}')
+        await one.send('{"t":"sub","id":1,"feed":"tasks"}')
+        async for frame in one:
+            if frame == '{"t":"ping"}':
+                await one.send('{"t":"pong"}')
+            await asyncio.sleep(0.1)
 
 
 _WEBHOOKS: Final = {

@@ -31,7 +31,7 @@ def test_each_alert_has_something_that_breaks_what_it_watches() -> None:
 async def test_it_fires(alert: str, stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = ALL_BREAKS[alert]
     async with (
-        stage(watchers=1, env=dict(broken.env)) as scene,
+        stage(watchers=1, metrics=True, env=dict(broken.env)) as scene,
         prometheus_of(scene.system, tmp_path, times=TIMES) as prometheus,
         scene.system.client() as client,
     ):

@@ -28,6 +28,8 @@ def contradictions(settings: "Settings") -> Iterator[str]:
     for less, more in _AT_MOST:
         if settings.model_fields_set >= {less, more}:
             a, b = getattr(settings, less), getattr(settings, more)
+            if a is None and less != "retention":  # which is for ever then; of the others it is their default
+                continue
             if b is not None and (a is None or a > b):
                 yield f"{_said(less, a)} is more than {_said(more, b)}; it can be as much at most"
 

@@ -156,7 +156,7 @@ async def test_a_second_ctrl_c_hurries(home: Path, base: int) -> None:
 
 
 async def test_a_worker_that_cannot_start_ends_dev_with_its_log(home: Path, base: int) -> None:
-    code = "import os\nif 'MILEPOST_KAFKA_BOOTSTRAP' in os.environ:\n    raise RuntimeError('only in a worker')\n"
+    code = "import sys\nif 'milepost_worker' in sys.modules:\n    raise RuntimeError('only in a worker')\n"
     (home.parent / "mine.py").write_text(code)
     async with started(home, "dev", "--port-base", str(base), "--tasks", "mine") as dev:
         assert await dev.wait() == 1

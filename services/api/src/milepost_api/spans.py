@@ -28,13 +28,10 @@ def answered(
 ) -> None:
     """Record a request that was answered; `tenant` is None if nobody knows whose it was.
 
-    The query is left out: nothing in it is needed, and what it may hold is the caller's.
+    The query and what stands in the path are left out: the caller wrote them, and may have put a secret there.
     """
-    path: str = scope["path"]
-    more = (
-        (otlp.known if path == route else otlp.attribute)("url.path", path)
-        + otlp.known("http.response.status_code", status)
-        + otlp.known("network.protocol.version", scope.get("http_version", "1.1"))
+    more = otlp.known("http.response.status_code", status) + otlp.known(
+        "network.protocol.version", scope.get("http_version", "1.1")
     )
     if tenant is not None:
         more += otlp.known("milepost.tenant", tenant)
