@@ -12,6 +12,7 @@
 # make autoscale        load triples, and workers start and stop by the query KEDA asks: 4 minutes, figures and an audit
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
 # make check-chart      the Helm chart, rendered and held against Kubernetes' schemas (builds helm once: minutes)
+# make undefended      each defence taken away, one at a time: its tests have to fail (an hour)
 # make audit            whether a dependency is known to be vulnerable (a part of make check)
 # make simulate         ownership in many more histories than the tests look at: make simulate TIMES=10 SEED=7
 # make collector        the OpenTelemetry Collector, built from its Go modules into .tools/bin/otelcol (needs Go; minutes)
@@ -41,7 +42,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api undefended audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -158,6 +159,9 @@ autoscale: $(READY)
 
 fuzz-api: $(READY)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),250) FUZZ_REQUESTS=$(or $(REQUESTS),5000) FUZZ_SEED=$(or $(SEED),1) $(RUN)/pytest -s tests/fuzzing $(ARGS)
+
+undefended: $(READY)
+	$(RUN)/python -m tests.undefended $(ARGS)
 
 audit: $(READY)
 	AUDIT=required $(RUN)/python .ci/audit.py

@@ -79,7 +79,8 @@ async def test_requests_far_ahead_of_their_answers_are_cut_off(own_settings: Set
                 assert (await line.answer())[0] == 200
 
 
-async def test_who_takes_no_answer_is_given_up(server: Listener) -> None:
+async def test_who_takes_no_answer_is_given_up(server: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PIPELINED", 1_000_000)  # or that would be why
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)  # noqa: FBT003 - the name of the parameter cannot be given

@@ -158,10 +158,9 @@ def without_token(task: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in task.items() if name != "watch_token"}
 
 
-async def run(store: Store, task: str, state: TaskState | None = None, **finish: Any) -> None:
-    """Claim a queued task as a worker would, and finish it unless `state` is None."""
-    identity = UUID(task)
-    held = Held(identity, 0)
+async def run(store: Store, task: str, state: TaskState | None = None, *, epoch: int = 0, **finish: Any) -> None:
+    """Claim a task that was queued under this epoch as a worker would, and finish it unless `state` is None."""
+    held = Held(UUID(task), epoch)
     claimed = await store.claim(UUID(int=7), 60.0, [held])
     assert len(claimed) == 1
     if state is not None:

@@ -214,6 +214,9 @@ async def victim(api: Api, store: Store) -> Victim:
         victim.tasks[state] = answer.json["id"]
         if state == "failed":
             await run(store, answer.json["id"], TaskState.FAILED, error=error)
+            # So that it has a history too.
+            again = await api.post(f"/v1/tasks/{answer.json['id']}/retry", key=victim.key)
+            await run(store, answer.json["id"], TaskState.FAILED, epoch=again.json["epoch"], error=error)
         elif state == "succeeded":
             await run(store, answer.json["id"], TaskState.SUCCEEDED, result=f'"{MARK}"')
         elif state == "running":

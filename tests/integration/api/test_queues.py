@@ -63,6 +63,21 @@ async def test_another_tenant_sees_nothing_of_what_waits(api: Api, other: str) -
     assert "q-mine" not in {each["queue"] for each in items}
 
 
+async def test_a_queue_that_two_tenants_use_shows_each_its_own(api: Api, store: Store, other: str) -> None:
+    theirs = [(await _submitted(api, other, queue="q-shared"))["id"] for _ in range(3)]
+    await run(store, theirs[0])
+    await run(store, (await api.submit(queue="q-shared")).json["id"])
+    await api.submit(queue="q-shared")
+    mine = await _queue(api, "q-shared")
+    assert (mine["depth"], mine["running"]) == (1, 1)
+
+
+async def _submitted(api: Api, by: str, **members: Any) -> Any:
+    answer = await api.post("/v1/tasks", json={"type": "demo.free", **members}, key=by)
+    assert answer.status == 202
+    return answer.json
+
+
 async def test_a_queue_is_paused_and_resumed_and_repeating_it_changes_nothing(api: Api, store: Store) -> None:
     await _beat(store, "q-paused")
     first = await api.post("/v1/queues/q-paused/pause")
@@ -169,11 +184,14 @@ async def test_explain_gives_the_place_in_line_by_priority_and_age(api: Api, sto
     assert (await _explained(api, low))["reason"] == "in_line"
 
 
-async def test_explain_names_the_limit_and_who_holds_it(api: Api, store: Store) -> None:
+async def test_explain_names_the_limit_and_who_holds_it(api: Api, store: Store, other: str) -> None:
     await _beat(store, "q-held")
     await api.call("PUT", "/v1/limits", json={"scope": "key", "concurrency": 1})
     one, two = [(await api.submit(queue="q-held", key="customer 7")).json["id"] for _ in range(2)]
     await store.claim(WORKER, 15.0, [Held(UUID(one), 0)])
+    # Of another tenant, under the same name and no limit of ours.
+    theirs = await _submitted(api, other, queue="q-held", key="customer 7")
+    await store.claim(WORKER, 15.0, [Held(UUID(theirs["id"]), 0)])
     found = await _explained(api, two)
     assert found["reason"] == "limit"
     assert found["limit"]["held_by"] == [one]

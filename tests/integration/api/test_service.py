@@ -84,6 +84,7 @@ async def test_the_page_with_the_description_cannot_be_framed(api: Api) -> None:
     page = await api.get("/v1/docs", key=None)
     assert page.headers["Content-Type"].startswith("text/html")
     assert page.headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
 
 
 async def test_a_fault_of_ours_is_a_problem_without_details(
