@@ -93,11 +93,25 @@ def one(spans: list[Seen], name: str, **attributes: Any) -> Seen:
     return found
 
 
+async def _pushed(system: System, receiver: Receiver) -> tuple[str, str]:
+    """Have a task run whose attempts both came over Kafka; return it and its trace.
+
+    A worker whose slots were taken a moment before looks into Postgres by turns, and may be there before its hint.
+    """
+    for _ in range(10):
+        task, trace = await submit(system, "traced.loop")
+        async with system.client() as client:
+            async for event in client.run(task).watch():
+                assert event.traceparent is None or event.traceparent[3:35] == trace
+        spans = await all_there(receiver, trace, ["process traced.loop"] * 2)
+        attempts = [span for span in spans if span.name == "process traced.loop"]
+        if all(span.attributes["milepost.task.came_by"] == "push" for span in attempts):
+            return task, trace
+    pytest.fail("no task came over Kafka")
+
+
 async def test_a_retry_is_one_trace_from_the_page_to_the_frame(system: System, receiver: Receiver) -> None:
-    task, trace = await submit(system, "traced.loop")
-    async with system.client() as client:
-        async for event in client.run(task).watch():
-            assert event.traceparent is None or event.traceparent[3:35] == trace
+    task, trace = await _pushed(system, receiver)
     work, events = (f"{system.settings.topic_prefix}.{name}" for name in ("work.default", "events"))
     completions = f"{system.settings.topic_prefix}.completions"
     spans = await all_there(
@@ -174,11 +188,12 @@ async def test_a_task_whose_hint_was_lost_is_in_its_trace_all_the_same(
     task, trace = await submit(system, "traced.thread", url=deaf_api)
     async with system.client() as client:
         await client.run(task).result()
-    names = ["POST /v1/tasks", *["process traced.thread", "look something up"] * 2]
+    names = ["POST /v1/tasks", *["process traced.thread", "look something up", "UPDATE milepost.tasks"] * 2]
     spans = await all_there(receiver, trace, names)
     run = one(spans, "process traced.thread", milepost__task__attempt=1)
     assert [s.name for s in above(spans, run)] == ["process traced.thread", "POST /v1/tasks"]
-    assert run.attributes["milepost.task.came_by"] == "steal"
+    # A worker that has just had all its slots taken looks by turns; both read Postgres.
+    assert run.attributes["milepost.task.came_by"] in {"steal", "turn"}
     assert run.attributes["messaging.system"] == "postgresql"
     assert run.links == {(trace, one(spans, "POST /v1/tasks").id)}
     assert not [s for s in spans if s.name.startswith("poll ") and s.began < run.ended]
