@@ -42,7 +42,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns faults soak autoscale fuzz-api undefended audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns alerts dashboards faults soak autoscale fuzz-api undefended audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
