@@ -62,19 +62,23 @@ class Portal:
             running.append(task)
             task.add_done_callback(lambda task: _settle(task, outcome))
 
-        def cancel() -> None:  # in the loop, where `start` has been
-            running[0].cancel()
+        def cancel() -> None:  # in the loop, after `start` if that was handed over at all
+            if running:
+                running[0].cancel()
+            else:
+                coroutine.close()
+                outcome.set_exception(ClientError("This call was interrupted before it began."))
 
-        refusal = self._hand_over(start)
-        if refusal is not None:
-            coroutine.close()
-            raise ClientError(refusal)
-        try:
-            return outcome.result()
+        try:  # around the handing over too: Ctrl-C does not wait for a good moment
+            refusal = self._hand_over(start)
+            if refusal is None:
+                return outcome.result()
         except BaseException:
             if not outcome.done() and self._hand_over(cancel) is None:  # it is this thread that was interrupted
                 concurrent.futures.wait([outcome], timeout=ENDING_S)
             raise
+        coroutine.close()
+        raise ClientError(refusal)
 
     def _hand_over(self, step: Callable[[], None]) -> str | None:
         """Have the loop take a step; return why it cannot, None if it will."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,51 @@ def test_nobody_there_is_unreachable() -> None:
         with pytest.raises(Unreachable):
             next(client.list())
     client.close()  # once more does nothing
+
+
+class _InterruptedWhileHandingOver(Portal):
+    """Ctrl-C comes once, while the thread tells the loop of a step: before the loop knows, or after it began."""
+
+    def __init__(self, *, begun: threading.Event | None) -> None:
+        super().__init__("test")
+        self._begun = begun
+        self._interruptions = 1
+
+    def _hand_over(self, step: Callable[[], None]) -> str | None:
+        if not self._interruptions:
+            return super()._hand_over(step)
+        self._interruptions -= 1
+        if self._begun is not None:
+            super()._hand_over(step)
+            assert self._begun.wait(timeout=30)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not yet told"])
+def test_ctrl_c_in_the_middle_of_a_hand_over_ends_what_was_begun(told: bool) -> None:
+    begun = threading.Event()
+    portal = _InterruptedWhileHandingOver(begun=begun if told else None)
+    portal.open()
+    ended = []
+
+    async def watch() -> AsyncIterator[int]:
+        begun.set()
+        try:
+            yield await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(True)
+
+    source = watch()
+    with pytest.raises(KeyboardInterrupt):
+        next(portal.each(source))
+    assert ended == [True] * told  # a generator that never began has nothing to end
+    with pytest.raises(StopAsyncIteration):
+        portal.wait(_after(source))
+    portal.close()
+
+
+async def _after(source: AsyncIterator[int]) -> int:
+    return await anext(source)
 
 
 INTERRUPTED = """
