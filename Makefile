@@ -106,7 +106,21 @@ CRDS := github.com/kedacore/keda/v2@v2.21.0/config/crd/bases \
 	  cp "$$(go env GOMODCACHE)/$$each"/*.yaml $@.new/ || exit 1; done
 	@chmod -R u+w $@.new && rm -f $@.new/kustomization.yaml && rm -rf $@ && mv $@.new $@
 
-check-chart: $(READY) .tools/bin/helm .tools/bin/kubectl-validate .tools/crds
+# kubectl-validate has Kubernetes' schemas up to 1.30 in it. Those of newer versions are files of Kubernetes' own module, here
+# under the names it looks for.
+KUBERNETES := v1.37.2
+
+.tools/kubernetes: Makefile | $(UV)
+	@rm -rf $@.new && mkdir -p $@.new/$(KUBERNETES)/api
+	@cd .tools && go mod download k8s.io/kubernetes@$(KUBERNETES)
+	@set -e; cd "$$(go env GOMODCACHE)/k8s.io/kubernetes@$(KUBERNETES)/api/openapi-spec/v3"; to=$(CURDIR)/$@.new/$(KUBERNETES); \
+	  cp api__v1_openapi.json $$to/api/v1.json; \
+	  for each in apis__*__*_openapi.json; do \
+	    name=$${each%_openapi.json}; name=$${name#apis__}; mkdir -p $$to/apis/$${name%__*}; \
+	    cp $$each $$to/apis/$${name%__*}/$${name##*__}.json; done
+	@chmod -R u+w $@.new && rm -rf $@ && mv $@.new $@
+
+check-chart: $(READY) .tools/bin/helm .tools/bin/kubectl-validate .tools/crds .tools/kubernetes
 	CHART=required $(RUN)/pytest tests/chart $(ARGS)
 
 $(VALIDATOR_READY): $(VALIDATOR)/package-lock.json

@@ -1,6 +1,5 @@
 """The chart as helm renders it, held against Kubernetes' schemas and against what Milepost needs."""
 
-import math
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.autoscale.wanted import wanted
+from milepost.runtime.secret_files import SUFFIX, secret_names
 from milepost.runtime.settings import Settings
 from milepost.store import migrate
 from tests.chart.rendered import (
@@ -20,27 +20,35 @@ from tests.chart.rendered import (
     CRDS,
     RELEASE,
     ROOT,
+    SCHEMAS,
     VALIDATE,
     VALUES,
     Manifest,
     Rendered,
     helm,
     needs_tools,
-    secrets,
+    secret_files,
     template,
     variables,
 )
 from tests.conftest import MakeSettings
+from tests.longest_stops import longest_stop_s
 
-pytestmark = needs_tools()
+needs_tools()
 
 SETS = sorted(path.stem for path in VALUES.glob("*.yaml"))
-KUBERNETES = "1.30"
-KEPT = {"MILEPOST_DATABASE_URL": "postgresql://m:p@db/milepost", "MILEPOST_REDIS_URL": "redis://:p@redis:6379/0"}
+BUILT_IN = "1.30"
+"""What kubectl-validate has in it, and the oldest version that the chart is for."""
+KEPT = {"database-url": "postgresql://m:p@db/milepost", "redis-url": "redis://:p@redis:6379/0"}
 """What the Secret may hold, where not anything will do."""
-UNUSED = {"MILEPOST_KAFKA_SASL_PASSWORD"}
-"""Not in the Secret of an installation that needs none."""
+OF_SERVERS = {
+    "MILEPOST_DATABASE_URL_FILE",
+    "MILEPOST_REDIS_URL_FILE",
+    "MILEPOST_API_KEY_FILE",
+    "MILEPOST_TOKEN_SECRET_FILE",
+}
 LEAST = VALUES / "least.yaml"
+VERSIONS = [BUILT_IN, *sorted(path.name for path in SCHEMAS.glob("*"))]
 
 
 @pytest.fixture(scope="module", params=SETS)
@@ -65,24 +73,28 @@ def test_helm_finds_nothing_to_blame(values: str) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_kubernetes_and_the_operators_would_take_it(rendered: Rendered, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_and_the_operators_would_take_it(rendered: Rendered, version: str, tmp_path: Path) -> None:
     manifests = tmp_path / "manifests.yaml"
     manifests.write_text(rendered.text)
-    ran = _validated(manifests)
+    ran = _validated(manifests, version)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(rendered.all) > 5
 
 
-def test_the_validation_would_see_a_mistake(whole: Rendered, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_validation_would_see_a_mistake(whole: Rendered, version: str, tmp_path: Path) -> None:
     manifests = tmp_path / "manifests.yaml"
     for right, wrong in (("maxReplicaCount: 40", "maxReplicaCount: many"), ("replicas: 3", "replica: 3")):
         assert right in whole.text
         manifests.write_text(whole.text.replace(right, wrong, 1))
-        assert _validated(manifests).returncode != 0
+        assert _validated(manifests, version).returncode != 0
 
 
-def _validated(manifests: Path) -> subprocess.CompletedProcess[str]:
-    arguments = [str(VALIDATE), str(manifests), "--local-crds", str(CRDS), "--version", KUBERNETES]
+def _validated(manifests: Path, version: str) -> subprocess.CompletedProcess[str]:
+    arguments = [str(VALIDATE), str(manifests), "--local-crds", str(CRDS), "--version", BUILT_IN]
+    if version != BUILT_IN:
+        arguments += ["--local-schemas", str(SCHEMAS / version)]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -106,36 +118,67 @@ def test_no_pod_may_do_more_than_it_has_to(rendered: Rendered) -> None:
 
 
 def test_every_variable_is_a_setting_and_the_service_would_start_with_them(
-    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     known = {f"MILEPOST_{name.upper()}" for name in Settings.model_fields}
-    for name, _, container in _containers(rendered):
-        plain, secret = variables(container), secrets(container)
-        assert len(plain) + len(secret) == len(container["env"]), f"{name} gets a variable twice"
-        ours = {each for each in (*plain, *secret) if each.startswith("MILEPOST_")}
-        assert ours <= known, f"{name}: {sorted(ours - known)}"
+    for name, pod, container in _containers(rendered):
+        plain, files = variables(container), secret_files(pod, container)
+        assert len(plain) == len(container["env"]), f"{name} gets a variable twice"
+        ours = {each for each in plain if each.startswith("MILEPOST_")}
+        assert {each for each in ours if each not in SECRET_FILES} <= known, f"{name}: {sorted(ours - known)}"
         with monkeypatch.context() as patched:
             for variable in ours:
-                if variable not in UNUSED or "MILEPOST_KAFKA_SASL_USERNAME" in plain:
-                    patched.setenv(variable, plain.get(variable) or KEPT.get(variable, "x" * 40))
-                if variable.endswith("FILE"):  # what is mounted in a pod is not here
+                patched.setenv(variable, plain[variable])
+                # What is mounted in a pod is not here.
+                if variable in SECRET_FILES:
+                    _, key = files[plain[variable]]
+                    (tmp_path / key).write_text(KEPT.get(key, "x" * 40) + "\n")
+                    patched.setenv(variable, str(tmp_path / key))
+                elif variable.endswith("FILE"):
                     patched.setenv(variable, __file__)
             settings = Settings.load()
         assert settings.kafka_bootstrap.startswith("kafka"), name
 
 
-def test_secrets_are_named_and_never_written(rendered: Rendered) -> None:
-    names = {
-        f"MILEPOST_{n.upper()}" for n, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
-    }
+SECRET_FILES = {f"MILEPOST_{name.upper()}{SUFFIX}" for name in secret_names(Settings.model_fields)}
+
+
+def test_secrets_are_files_and_never_written_nor_in_the_environment(rendered: Rendered) -> None:
     assert not rendered.of("Secret")
-    for name, _, container in _containers(rendered):
-        assert not names & variables(container).keys(), name
-        assert {each["name"] for each in secrets(container).values()} == {"milepost"}, name
-        wanted_by_all = {"MILEPOST_DATABASE_URL"}
-        serving = {"MILEPOST_API_KEY", "MILEPOST_REDIS_URL"} if container["name"] in {"api", "notifier"} else set()
-        needed = {variable for variable, key in secrets(container).items() if not key.get("optional")}
-        assert needed == wanted_by_all | serving, name
+    for name, pod, container in _containers(rendered):
+        assert not any("valueFrom" in each for each in container["env"]), name
+        assert "envFrom" not in container, name
+        plain, files = variables(container), secret_files(pod, container)
+        assert not {each.removesuffix(SUFFIX) for each in SECRET_FILES} & plain.keys(), name
+        named = {each: plain[each] for each in SECRET_FILES & plain.keys()}
+        needed = OF_SERVERS if container["name"] in {"api", "notifier"} else {"MILEPOST_DATABASE_URL_FILE"}
+        sasl = {"MILEPOST_KAFKA_SASL_PASSWORD_FILE"} if "MILEPOST_KAFKA_SASL_USERNAME" in plain else set()
+        assert named.keys() == needed | sasl, name
+        of_ours = {path: secret for path, (secret, key) in files.items() if path.startswith("/run/secrets/milepost/")}
+        assert of_ours == dict.fromkeys(named.values(), "milepost"), f"{name} sees secrets that it does not read"
+        assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"], "who may read them"
+
+
+def test_secrets_of_handlers_are_seen_by_their_pool_alone(whole: Rendered) -> None:
+    seen = {
+        name
+        for name, pod, container in _containers(whole)
+        if "/run/secrets/shop-bank/*" in secret_files(pod, container)
+    }
+    assert seen == {f"{RELEASE}-milepost-worker-heavy"}
+
+
+def test_secrets_that_an_installation_lacks_are_not_asked_for() -> None:
+    text = template(LEAST, "secretKeys.tokenSecret=", "secretKeys.tokenSecretsOld=old")
+    manifests = [each for each in yaml.safe_load_all(text) if each and each["kind"] == "Deployment"]
+    for each in manifests:
+        pod = each["spec"]["template"]["spec"]
+        keys = {key for _, key in secret_files(pod, pod["containers"][0]).values()}
+        assert keys == (
+            {"database-url"}
+            if "worker" in each["metadata"]["name"]
+            else {"database-url", "redis-url", "api-key", "old"}
+        )
 
 
 def test_what_selects_pods_finds_those_it_is_for(rendered: Rendered) -> None:
@@ -218,24 +261,24 @@ def test_who_may_talk_to_whom(whole: Rendered) -> None:
         assert out - public == least | {postgres} | more, name
 
 
-def test_a_worker_has_longer_to_stop_than_its_tasks_have_to_end(rendered: Rendered) -> None:
-    workers = [(pod, container) for _, pod, container in _containers(rendered) if container["name"] == "worker"]
+def test_each_has_longer_to_stop_than_it_takes_at_most(rendered: Rendered) -> None:
+    for each in rendered.of("Deployment"):
+        pod = each["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        longest = longest_stop_s(container["name"], variables(container))
+        # SIGTERM comes when it has left its Service, and the grace begins before.
+        left = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        assert pod["terminationGracePeriodSeconds"] >= left + longest, each["metadata"]["name"]
+
+
+def test_a_worker_that_blocks_ends_itself_before_the_kubelet_does(rendered: Rendered) -> None:
+    workers = [container for _, _, container in _containers(rendered) if container["name"] == "worker"]
     assert workers
-    for pod, container in workers:
+    for container in workers:
         settings = variables(container)
-        grace = pod["terminationGracePeriodSeconds"]
-        assert grace > float(settings["MILEPOST_DRAIN"]) + float(settings.get("MILEPOST_LEASE", "15")) + 15
         probe = container["livenessProbe"]
         patience = probe["periodSeconds"] * (probe["failureThreshold"] - 1)
-        assert patience > float(settings["MILEPOST_BLOCK_LIMIT"]) + 10, "it ends itself before the kubelet does"
-
-
-def test_a_notifier_has_the_time_to_send_its_clients_away(whole: Rendered) -> None:
-    pod = whole.one("Deployment", "-notifier")["spec"]["template"]["spec"]
-    leave = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] >= leave + math.ceil(4000 / 200) + 15
-    least = Rendered("least").one("Deployment", "-notifier")["spec"]["template"]["spec"]
-    assert least["terminationGracePeriodSeconds"] >= leave + math.ceil(10_000 / 200) + 15
+        assert patience > float(settings["MILEPOST_BLOCK_LIMIT"]) + 10
 
 
 def test_migrations_come_first_and_need_nothing_that_comes_later(rendered: Rendered) -> None:

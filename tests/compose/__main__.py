@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.compose import course
 from tests.compose.engine import Failed, Project
 from tests.compose.promises import Proxy, keeps
+from tests.compose.settings import secrets_of
 from tests.compose.stand_ins import provide
 from tests.compose.told import Trial
 from tests.compose.trying import Step, say, tried
@@ -30,12 +31,15 @@ def kill_each(project: Project, folder: Path, settings: dict[str, str], step: St
     course.looks_confined(project)
     course.touches_nothing(project)
     say("  nobody can write to /, nor can root inside")
+    secrets = secrets_of(settings)
+    course.shows_no_secret(project, secrets.values())
+    say("  no secret is in what Docker and Compose say of them, nor in the environment of ours")
     with (folder / "trial.log").open("w") as log:
         trial = Trial(project, log)
         try:
             lines = course.demonstrates(project, trial)
             step(f"docker compose run demo: {lines[0]} … and {len(lines) - 1} lines more")
-            proxy = Proxy(settings["MILEPOST_URL"], settings["MILEPOST_API_KEY"])
+            proxy = Proxy(settings["MILEPOST_URL"], secrets["api_key"])
             step("through the proxy: " + "; ".join(keeps(proxy)))
             trial.ask(do="known", tasks=proxy.submitted)
             _under_load(project, trial, step)
@@ -60,10 +64,13 @@ def _under_load(project: Project, trial: Trial, step: Step) -> None:
     verdict = trial.ask(do="verify")
     step(
         f"audit: {verdict['verdict']}\n  {verdict['watched']} watches, {verdict['connects']} connections of"
-        f" {course.CLIENTS} clients, answers that were repeated: {verdict['answers_to_repeat']}"
+        f" {course.CLIENTS} clients, answers that were repeated: {verdict['answers_to_repeat']}\n"
+        f"  webhooks: {verdict['told']} ends told, {verdict['told_again']} of them again"
     )
     if not verdict["good"]:
-        raise Failed(f"the audit has findings, or clients were refused: {verdict['refused']}")
+        raise Failed(
+            f"the audit has findings or lacks a book, or clients were refused or not told: {verdict['refused']}"
+        )
 
 
 if __name__ == "__main__":

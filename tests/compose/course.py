@@ -2,9 +2,11 @@
 
 import subprocess
 from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
-from tests.compose.engine import Container, Failed, Project, wait_for
+from tests.compose.engine import Container, Failed, Project, docker, wait_for
 from tests.compose.told import Trial
 from tests.compose.trying import say
 
@@ -18,6 +20,7 @@ ROOT_ALLOWED = {"postgres"}
 """Services whose image begins as root to give its volume away; what serves afterwards is somebody else."""
 WRITES_ITS_ROOT = {"kafka"}
 NO_CAPABILITIES = "0" * 16
+OURS = {"api", "notifier", "worker"}
 
 
 def demonstrates(project: Project, trial: Trial) -> list[str]:
@@ -58,6 +61,20 @@ def touches_nothing(project: Project) -> None:
             )
             if done.returncode == 0:
                 raise Failed(f"{container.name} can write to /")
+
+
+def shows_no_secret(project: Project, secrets: Collection[str]) -> None:
+    """Look for secrets in what anybody reads who may ask Docker or Compose, and in the environment of our processes."""
+    said = {"docker compose config": project.compose("config")}
+    for container in project.containers():
+        said[f"docker inspect {container.name}"] = docker("inspect", container.id)
+        if container.service in OURS:
+            said[f"the environment of {container.name}"] = Path(f"/proc/{container.pid}/environ").read_text()
+            if "_FILE=/run/secrets/" not in said[f"the environment of {container.name}"]:
+                raise Failed(f"{container.name} is given no secret as a file")
+    for where, text in said.items():
+        if any(secret in text for secret in secrets):
+            raise Failed(f"{where} shows a secret")
 
 
 def spreads(project: Project) -> Counter[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.compose import course
 from tests.compose.engine import Failed, Project, wait_for
 from tests.compose.seen import Jaeger, Prometheus, fetch
-from tests.compose.settings import free_port
+from tests.compose.settings import free_port, secrets_of
 from tests.compose.stand_ins import STAND_INS, can_be_pulled, provide
 from tests.compose.trying import Step, tried
 
@@ -42,7 +42,7 @@ def _finds_a_trace(settings: dict[str, str], step: Step) -> None:
     jaeger = Jaeger(f"http://127.0.0.1:{settings['JAEGER_PORT']}")
     trace_id = secrets.token_hex(16)
     headers = {
-        "Authorization": f"Bearer {settings['MILEPOST_API_KEY']}",
+        "Authorization": f"Bearer {secrets_of(settings)['api_key']}",
         "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01",
         "Idempotency-Key": str(uuid.uuid4()),
     }

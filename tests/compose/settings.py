@@ -20,6 +20,10 @@ def write_settings(folder: Path, network: str, **more: object) -> dict[str, str]
     """Write `env` into a folder, and beside it a checkout for the demo; return what it says."""
     file = folder / "env"
     subprocess.run((ROOT / "deploy" / "make-env", file), check=True, capture_output=True)
+    # Whoever runs in the containers writes it, and the auditor, who is of the same user, reads it.
+    diary = folder / "diary"
+    diary.mkdir()
+    diary.chmod(0o777)
     repository = folder / "repository"
     subprocess.run(("git", "clone", "--quiet", ROOT, repository), check=True)
     port = free_port()
@@ -31,9 +35,15 @@ def write_settings(folder: Path, network: str, **more: object) -> dict[str, str]
         "EDGE_NETWORK": network,
         "MILEPOST_TAG": TAG,
         "DEMO_REPOSITORY": repository,
+        "TRIAL_DIARY": diary,
         **more,
     }
     with file.open("a") as text:
         text.writelines(f"{name}={value}\n" for name, value in own.items())
     lines = [line for line in file.read_text().splitlines() if "=" in line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
+
+
+def secrets_of(settings: dict[str, str]) -> dict[str, str]:
+    """Return the secrets of a project by their names."""
+    return {path.name: path.read_text().strip() for path in Path(settings["SECRETS_DIR"]).iterdir()}

@@ -1,23 +1,30 @@
 """Runs inside the project's networks: a load, clients that watch, and the audit. One command a line, one answer a line.
 
-{"do": "open", "clients": 200, "readers": 20}   connect; answered when all are
+{"do": "open", "clients": 200, "readers": 20}   connect, and make a webhook for every end; answered when all is there
 {"do": "load", "rate": 20}                      submit so many tasks a second from now on
 {"do": "more", "accepted": 20, "ended": 10}     answered when so many more were accepted, and seen to their ends
 {"do": "verify"}                                rest, wait for every end, audit
 """
 
 import asyncio
+import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
 from milepost.audit import Record, Verdict, audit
+from milepost.audit.facts import Facts
 from milepost.audit.read_store import install_journal
+from milepost.client import Client
 from milepost.runtime.settings import Settings
-from tests.faults.loads import varied
+from tests.compose.load import noted
+from tests.compose.receiver import End, Receiver, receiving
+from tests.diary import VARIABLE
 from tests.server_sent import Reader
 from tests.traffic import Submitter, Watcher, spread
 
@@ -32,8 +39,15 @@ LOOK_AGAIN_S = 0.1
 class Trial:
     """The clients, and the record of what they were told. All of them know the proxy's address and no other."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession, streaming: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: aiohttp.ClientSession,
+        streaming: aiohttp.ClientSession,
+        receiver: Receiver,
+    ) -> None:
         assert settings.api_key is not None
+        self._receiver = receiver
         self._settings = settings
         self._key = settings.api_key.get_secret_value()
         self._session = session
@@ -71,6 +85,8 @@ class Trial:
 
     async def _open(self, clients: int, readers: int) -> dict[str, Any]:
         settings, record = self._settings, self._record
+        async with Client() as client:
+            self._receiver.secret = (await client.webhooks.create(self._receiver.url)).secret
         for number in range(clients):
             name = f"client {number}"
             self._watchers.append(Watcher(self._session, [settings.stream_url], self._key, record, name))
@@ -87,7 +103,7 @@ class Trial:
         chance = random.Random(1)
         everybody = self._everybody
         chance.shuffle(everybody)
-        pacing = self._submitter.pace(rate, 4, varied, chance, spread(everybody))
+        pacing = self._submitter.pace(rate, 4, noted, chance, spread(everybody))
         self._load = asyncio.create_task(pacing)
         return self._figures()
 
@@ -105,18 +121,37 @@ class Trial:
         if self._load is not None:
             self._load.cancel()
         await self._submitter.finish(MORE_S)
-        verdict = await self._audit()
+        verdict, facts = await self._audit()
         everybody = self._everybody
         if any(each.open for each in everybody):
             async with asyncio.timeout(CLIENTS_WAIT_S + DRAINED_S):
                 await asyncio.gather(*(each.all_ended(CLIENTS_WAIT_S) for each in everybody))
-            verdict = await self._audit()
+            verdict, facts = await self._audit()
         refused = [*self._submitter.tally.refused, *(said for each in everybody for said in each.refused)]
-        good = verdict.good and not refused and verdict.counts["accepted"] > 0
+        refused += await self._untold({(each.task, each.epoch) for each in facts.deliveries})
+        # An auditor without any of its books finds nothing wrong in them.
+        looked = all(verdict.counts[book] > 0 for book in ("accepted", "marks", "deliveries", "watches"))
+        good = verdict.good and not refused and looked
         return {**self._figures(), "good": good, "verdict": verdict.text(), "refused": refused[:20]}
 
-    async def _audit(self) -> Verdict:
-        return (await audit(self._settings, self._record, within_s=DRAINED_S))[0]
+    async def _untold(self, ends: set[End]) -> list[str]:
+        """Wait until the receiver was told each end that has a delivery; return what is wrong with what it was told."""
+        told = self._receiver.told
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DRAINED_S
+        while not ends <= told.keys() and loop.time() < until:
+            await asyncio.sleep(LOOK_AGAIN_S)
+        wrong = [f"the receiver was never told of task {task}, epoch {epoch}" for task, epoch in ends - told.keys()]
+        wrong += [
+            f"the receiver was told of task {task}, epoch {epoch}, which has no delivery"
+            for task, epoch in told.keys() - ends
+        ]
+        if self._receiver.refused:
+            wrong.append(f"{self._receiver.refused} messages to the receiver were not signed as they should be")
+        return wrong
+
+    async def _audit(self) -> tuple[Verdict, Facts]:
+        return await audit(self._settings, self._record, within_s=DRAINED_S, diary=Path(os.environ[VARIABLE]))
 
     @property
     def _everybody(self) -> list[Watcher | Reader]:
@@ -134,6 +169,8 @@ class Trial:
             "ended": self._ended,
             "connects": sum(each.connects for each in self._watchers),
             "byes": sum(each.byes for each in self._watchers),
+            "told": len(self._receiver.told),
+            "told_again": self._receiver.told.total() - len(self._receiver.told),
             "answers_to_repeat": dict(tally.unavailable),
         }
 
@@ -151,8 +188,9 @@ async def main() -> None:
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), headers={"Accept": "text/event-stream"}
         ) as streaming,
+        receiving(beside=urlsplit(settings.url).hostname or "") as receiver,
     ):
-        trial = Trial(settings, session, streaming)
+        trial = Trial(settings, session, streaming, receiver)
         try:
             while line := await lines.readline():
                 try:

@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
+from milepost.runtime.secret_files import SUFFIX, secret_names
+from milepost.runtime.settings import Settings
+from tests.longest_stops import longest_stop_s
 from tests.system import ROOT
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+FILE = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+SECRETS: dict[str, dict[str, str]] = FILE["secrets"]
 STAYING = {name: service for name, service in SERVICES.items() if service["restart"] != "no"}
 
 WRITES_ITS_ROOT = {"kafka"}
@@ -20,6 +25,8 @@ CANNOT_BE_ASKED = {"otel-collector"}
 """Its image holds its program and nothing that could ask it."""
 OURS = "${MILEPOST_IMAGE_PREFIX"
 NOT_OF_THE_INSTALLATION = {"BUILD_NETWORK", "TERM", "OTELCOL_DECISION_WAIT"}
+WRITTEN_BY_MAKE_ENV = {"SECRETS_DIR"}
+MOUNTED = "/run/secrets/"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -60,9 +67,43 @@ def test_images_of_others_are_named_by_version(name: str) -> None:
 
 
 def test_everything_that_can_be_set_is_in_the_example() -> None:
-    used = set(re.findall(r"\$\{([A-Z_]+)", TEXT)) - NOT_OF_THE_INSTALLATION
+    used = set(re.findall(r"\$\{([A-Z_]+)", TEXT)) - NOT_OF_THE_INSTALLATION - WRITTEN_BY_MAKE_ENV
     shown = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert used == shown - {"COMPOSE_PROFILES"}
+
+
+def test_secrets_are_files_and_in_no_environment() -> None:
+    for secret in SECRETS.values():
+        assert secret.keys() == {"file"}, "of another source Compose would have it in its own configuration"
+    ours = {f"MILEPOST_{name.upper()}" for name in secret_names(Settings.model_fields)} - {"MILEPOST_REDIS_URL"}
+    for name, service in SERVICES.items():
+        environment: dict[str, Any] = service.get("environment", {})
+        assert not ours & environment.keys(), name
+        assert "@" not in environment.get("MILEPOST_REDIS_URL", ""), f"{name}: an address with a password"
+        named = {value.removeprefix(MOUNTED) for value in environment.values() if str(value).startswith(MOUNTED)}
+        read = set(re.findall(MOUNTED + r"(\w+)", " ".join(map(str, service.get("entrypoint", ())))))
+        assert named | read == set(service.get("secrets", ())), (
+            f"{name} has a secret it does not read, or reads one it lacks"
+        )
+        for variable in environment:
+            if re.search(r"PASSWORD|SECRET|TOKEN|API_KEY", variable):
+                assert variable.endswith(SUFFIX), f"{name}: {variable}"
+    used = {secret for service in SERVICES.values() for secret in service.get("secrets", ())}
+    assert used == SECRETS.keys()
+
+
+@pytest.mark.parametrize("name", ["api", "notifier", "worker"])
+def test_each_has_longer_to_stop_than_it_takes_at_most(name: str) -> None:
+    """Without this Docker kills a worker that gives tasks back, and a notifier that has clients to send away."""
+    service = SERVICES[name]
+    variables = {variable: _by_default(value) for variable, value in service["environment"].items()}
+    grace = float(_by_default(service["stop_grace_period"]).removesuffix("s"))
+    assert grace >= longest_stop_s(name, variables)
+
+
+def _by_default(text: object) -> str:
+    """Return what Compose makes of a value when `.env` says nothing."""
+    return re.sub(r"\$\{[A-Z_]+:-(.*?)\}", r"\1", str(text))
 
 
 def test_the_proxy_is_believed_by_the_address_it_has() -> None:

@@ -50,22 +50,30 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if kindIs "slice" . }}{{ join "," . }}{{ else if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
-{{/* Variables: list of root, settings (a map), secrets (a map of setting to key, those with ? are optional). */}}
+{{/* Secrets of a part, a map of setting to key of existingSecret: list of root, its settings, whether it serves clients. They
+     are files: what is in a pod's environment is shown to whoever may look at the pod. */}}
+{{- define "milepost.secrets" -}}
+{{- $keys := (index . 0).Values.secretKeys -}}
+{{- $secrets := dict "database_url" $keys.databaseUrl -}}
+{{- if hasPrefix "SASL_" (get (index . 1) "kafka_security_protocol" | default "") }}{{ $_ := set $secrets "kafka_sasl_password" $keys.kafkaSaslPassword }}{{ end -}}
+{{- if index . 2 -}}
+{{- $secrets = merge $secrets (dict "redis_url" $keys.redisUrl "api_key" $keys.apiKey) -}}
+{{- with $keys.tokenSecret }}{{ $_ := set $secrets "token_secret" . }}{{ end -}}
+{{- with $keys.tokenSecretsOld }}{{ $_ := set $secrets "token_secrets_old" . }}{{ end -}}
+{{- end -}}
+{{ toYaml $secrets }}
+{{- end }}
+
+{{/* Variables: list of root, settings (a map), secrets (see above). */}}
 {{- define "milepost.environment" -}}
 {{- $root := index . 0 -}}
 {{- range $name, $value := index . 1 }}
 - name: MILEPOST_{{ $name | upper }}
   value: {{ include "milepost.written" $value | quote }}
 {{- end }}
-{{- range $name, $key := index . 2 }}
-- name: MILEPOST_{{ $name | trimSuffix "?" | upper }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ required "existingSecret has to name the Secret with the database's URL, Redis' URL and the API key" $root.Values.existingSecret }}
-      key: {{ $key }}
-      {{- if hasSuffix "?" $name }}
-      optional: true
-      {{- end }}
+{{- range $name, $_ := index . 2 }}
+- name: MILEPOST_{{ $name | upper }}_FILE
+  value: /run/secrets/milepost/{{ $name }}
 {{- end }}
 {{- range $name, $value := $root.Values.environment }}
 - name: {{ $name }}
@@ -140,24 +148,47 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* The folders a container sees: /tmp, and certificates. */}}
+{{/* The folders a container sees, /tmp, secrets and certificates: list of root, names of Secrets for handlers. */}}
 {{- define "milepost.mounts" -}}
+{{- $certificates := (index . 0).Values.certificates -}}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if or .Values.certificates.secret .Values.certificates.configMap }}
+  - name: milepost-secrets
+    mountPath: /run/secrets/milepost
+    readOnly: true
+  {{- range index . 1 }}
+  - name: secret-{{ . }}
+    mountPath: /run/secrets/{{ . }}
+    readOnly: true
+  {{- end }}
+  {{- if or $certificates.secret $certificates.configMap }}
   - name: certificates
-    mountPath: {{ .Values.certificates.mountPath }}
+    mountPath: {{ $certificates.mountPath }}
     readOnly: true
   {{- end }}
 {{- end }}
 
-{{/* List of root, size of /tmp. */}}
+{{/* List of root, size of /tmp, secrets (a map of setting to key), names of Secrets for handlers. The group may read them: it is
+     the one of the pod. */}}
 {{- define "milepost.volumes" -}}
-{{- $certificates := (index . 0).Values.certificates -}}
+{{- $root := index . 0 -}}
+{{- $certificates := $root.Values.certificates -}}
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: {{ index . 1 }}}
+  - name: milepost-secrets
+    secret:
+      secretName: {{ required "existingSecret has to name the Secret with the database's URL, Redis' URL and the API key" $root.Values.existingSecret }}
+      defaultMode: 0440
+      items:
+        {{- range $name, $key := index . 2 }}
+        - {key: {{ $key }}, path: {{ $name }}}
+        {{- end }}
+  {{- range index . 3 }}
+  - name: secret-{{ . }}
+    secret: {secretName: {{ . }}, defaultMode: 0440}
+  {{- end }}
   {{- if $certificates.secret }}
   - name: certificates
     secret: {secretName: {{ $certificates.secret }}, defaultMode: 0440}

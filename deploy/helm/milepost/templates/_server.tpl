@@ -4,9 +4,8 @@
 {{- $root := .root }}
 {{- $name := printf "%s-%s" (include "milepost.name" $root) .name }}
 {{- $which := list $root .name "" }}
-{{- $keys := $root.Values.secretKeys }}
 {{- $settings := mergeOverwrite (include "milepost.settings" $root | fromYaml) (deepCopy .part.settings) .settings }}
-{{- $secrets := dict "database_url" $keys.databaseUrl "redis_url" $keys.redisUrl "api_key" $keys.apiKey "token_secret?" $keys.tokenSecret "token_secrets_old?" $keys.tokenSecretsOld "kafka_sasl_password?" $keys.kafkaSaslPassword }}
+{{- $secrets := include "milepost.secrets" (list $root $settings true) | fromYaml }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -49,8 +48,8 @@ spec:
           {{- include "milepost.probes" (list .probed 3) | nindent 10 }}
           resources: {{- toYaml .part.resources | nindent 12 }}
           {{- include "milepost.confined" $root | nindent 10 }}
-          {{- include "milepost.mounts" $root | nindent 10 }}
-      {{- include "milepost.volumes" (list $root "64Mi") | nindent 6 }}
+          {{- include "milepost.mounts" (list $root list) | nindent 10 }}
+      {{- include "milepost.volumes" (list $root "64Mi" $secrets list) | nindent 6 }}
 ---
 apiVersion: v1
 kind: Service
