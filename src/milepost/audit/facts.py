@@ -79,9 +79,9 @@ class WebhookRow(NamedTuple):
     states: frozenset[str] | None
     labels: Mapping[str, str] | None
     since: float
-    """When it was made, or last began anew, in Unix seconds."""
+    """When it was made, in Unix seconds."""
     until: float | None
-    """Since when it is told nothing: it was disabled or deleted; None: it is told."""
+    """When it was deleted; None: it was not. What ends while it is disabled is noted too."""
 
 
 class DeliveryRow(NamedTuple):

@@ -108,8 +108,8 @@ _MOVES = (
 
 _WEBHOOKS = (
     "select id, tenant, types, states, labels::text,"
-    " extract(epoch from greatest(created_at, recovered_at))::float8 as since,"
-    " extract(epoch from least(disabled_at, deleted_at))::float8 as until from milepost.webhooks"
+    " extract(epoch from created_at)::float8 as since, extract(epoch from deleted_at)::float8 as until"
+    " from milepost.webhooks"
 )
 _DELIVERIES = "select webhook_id, tenant, task_id, epoch from milepost.deliveries where task_id is not null"
 _TOLD = "select id, type, labels::text, extract(epoch from finished_at)::float8 from milepost.tasks"

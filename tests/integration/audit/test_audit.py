@@ -54,7 +54,9 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
     async with running(settings, env=env) as system, system.client() as client:
         url = settings.database_url.get_secret_value()
         await install_journal(url)
-        await client.webhooks.create("https://example.com/", labels={"told": "yes"})
+        hooks = [await client.webhooks.create("https://example.com/", labels={"told": "yes"}) for _ in range(2)]
+        # What ends while one is disabled is noted too.
+        await client.webhooks.change(hooks[1].id, {"enabled": False})
         tasks: list[dict[str, Any]] = [
             {"type": "demo.echo", "payload": {"n": n}, "idempotency_key": f"k{n}", "labels": {"told": "yes"}}
             for n in range(20)
@@ -71,7 +73,7 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
         assert verdict.counts["events"] >= 2 * len(tasks)
         assert verdict.counts["hints"] >= len(tasks)
         assert verdict.counts["moves"] >= 3 * len(tasks)
-        assert verdict.counts["deliveries"] == 20
+        assert verdict.counts["deliveries"] == 2 * 20
 
         # Old tasks are deleted; not those whose ends are still to be told.
         await _forget(settings)
@@ -92,12 +94,17 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
         victim = next(task for task, row in facts.tasks.items() if not row.deleted)
         database = await asyncpg.connect(url)
         await database.execute("update milepost.tasks set state = 'scheduled' where id = $1", victim)
-        # An end is forgotten, of a webhook that was there long before; another is told to somebody else's.
+        # Of webhooks that were there long before an end each is forgotten; another is told to somebody else's.
         await database.execute("update milepost.webhooks set created_at = created_at - interval '1 hour'")
-        first, *_, last = await database.fetch("select id, task_id from milepost.deliveries order by id")
-        forgotten, crossed = first["task_id"], last["task_id"]
-        await database.execute("delete from milepost.deliveries where id = $1", first["id"])
-        await database.execute("update milepost.deliveries set tenant = 'b' where id = $1", last["id"])
+        of_hook = "(select id from milepost.deliveries where webhook_id = $1 order by id limit 1) returning task_id"
+        forgotten = [
+            (hook.id, await database.fetchval(f"delete from milepost.deliveries where id = {of_hook}", hook.id))  # noqa: S608
+            for hook in hooks
+        ]
+        crossed = await database.fetchval(
+            f"update milepost.deliveries set tenant = 'b' where id = {of_hook}",  # noqa: S608 - a constant
+            hooks[0].id,
+        )
         await database.close()
         verdict, _ = await audit(settings, record, within_s=0.1, ignoring=[known])
     text = verdict.text()
@@ -106,6 +113,7 @@ async def test_a_system_at_work_passes_and_each_thing_broken_in_it_is_found(fres
     assert f"Task {lost}: client never saw its end" in text
     assert text.count("cannot be read") == 1
     assert f"[3] Task {victim}: " in text
-    assert f"[12] Task {forgotten}: the end of epoch 1 has no delivery to webhook" in text
+    for hook, task in forgotten:
+        assert f"[12] Task {task}: the end of epoch 1 has no delivery to webhook {hook}" in text
     assert f"[7] Task {crossed}: " in text
     assert "[9] the backlog was not worked off within 0.1 s." in text

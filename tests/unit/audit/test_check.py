@@ -400,7 +400,7 @@ def test_each_kind_of_fault_is_found(invariant: int, says: str, fault: Fault) ->
         webhook(until=ENDED_AT + 1),
         webhook(until=ENDED_AT - 60),
     ],
-    ids=["made just before", "made after it", "disabled just after", "disabled before it"],
+    ids=["made just before", "made after it", "deleted just after", "deleted before it"],
 )
 def test_a_webhook_that_began_or_ceased_near_an_end_may_be_told_of_it_or_not(row: WebhookRow) -> None:
     facts, record = sound()
