@@ -95,6 +95,10 @@ class DeadLetters(Store):
         began: datetime = rows[0]["created_at"]
         return began
 
+    async def forget_replay(self, tenant: str, replay: UUID) -> None:
+        """Forget that a replay began: it moved nothing, and nobody was told its id."""
+        await self._fetch("replay_forget", tenant, replay)
+
     async def replay(
         self,
         tenant: str,

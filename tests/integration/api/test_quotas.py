@@ -263,6 +263,7 @@ async def test_what_is_tried_again_is_counted_like_what_is_new(api: Api, store: 
         assert (answer.status, answer.kind, answer.headers["Retry-After"]) == (429, "quota-exceeded", "5"), path
     tasks = [(await api.get(f"/v1/tasks/{id_}", key=key)).json["state"] for id_ in (failed, cancelled)]
     assert tasks == ["failed", "cancelled"]
+    assert await store._pool.fetch("select from milepost.replays where tenant = 'again'") == [], "it left something"
     answer = await api.post("/v1/dead-letters/replay", json={"all": True, "dry_run": True}, key=key)
     assert (answer.status, answer.json["count"]) == (200, 2), "asking costs nothing"
 

@@ -14,7 +14,7 @@ from milepost_api.again import run_again
 from milepost_api.asked import read_model
 from milepost_api.dead_records import headers_of_row, resendable
 from milepost_api.endpoint import Call
-from milepost_api.problems import unavailable
+from milepost_api.problems import Refusal, unavailable
 from milepost_schemas import Replayed, ReplayRequest, TaskState
 from milepost_schemas.deadletter import Refusal as LeftAlone
 
@@ -44,7 +44,12 @@ async def replay_tasks(call: Call, asked: ReplayRequest) -> Replayed:
     if asked.dry_run:
         return Replayed(replay=replay, dry_run=True, count=len(chosen), ids=chosen, more=more)
     spacing = 0.0 if asked.rate is None else 1.0 / asked.rate
-    rows = await run_again(call.services, call.tenant, chosen, replay, states=[TaskState.FAILED], spacing_s=spacing)
+    try:
+        rows = await run_again(call.services, call.tenant, chosen, replay, states=[TaskState.FAILED], spacing_s=spacing)
+    except Refusal:
+        if asked.replay is None:
+            await store.forget_replay(call.tenant, replay)
+        raise
     for row in rows:
         row_moved("replay", row, row["moved_from"])
         call.services.announcer.replayed(row)
