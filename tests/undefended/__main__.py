@@ -16,30 +16,19 @@ from typing import Final
 
 from tests.older import SOURCES
 from tests.system import ROOT
-from tests.undefended.defences import WRITTEN, Defence, of_tenants
+from tests.undefended.defence import Defence
+from tests.undefended.every import every_defence
 
 _MINUTES: Final = 5
 _TESTS_FAILED: Final = 1
 _NO_TESTS: Final = 5
 
 
-def _taken_away(text: str, defence: Defence) -> str:
-    """Return the file without the defence. Raises SystemExit if it is not there as it was written down."""
-    parts = text.split(defence.code)
-    nth = defence.nth
-    if nth is None:
-        if len(parts) != 2:
-            sys.exit(f"{defence.name}: this stands in {defence.file} {len(parts) - 1} times, not once:\n{defence.code}")
-        nth = 0
-    before, after = defence.code.join(parts[: nth + 1]), defence.code.join(parts[nth + 1 :])
-    return before + defence.instead + after
-
-
 def _noticed(copy: Path, defence: Defence, *, verbose: bool) -> str | None:
     """Return which tests failed without the defence; None: all passed. Raises SystemExit if none ran."""
     file = copy / defence.file
     kept = file.read_text(encoding="utf-8")
-    file.write_text(_taken_away(kept, defence), encoding="utf-8")
+    file.write_text(defence.taken_from(kept), encoding="utf-8")
     path = os.pathsep.join(str(copy / source) for source in SOURCES)
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *defence.tests]
     try:
@@ -76,7 +65,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="no more than so many")
     parser.add_argument("--verbose", action="store_true", help="show what pytest said")
     arguments = parser.parse_args()
-    chosen = [d for d in (*WRITTEN, *of_tenants(ROOT)) if arguments.only in d.name][arguments.after :][: arguments.most]
+    chosen = [d for d in every_defence() if arguments.only in d.name][arguments.after :][: arguments.most]
     unnoticed = []
     with tempfile.TemporaryDirectory(prefix="milepost-undefended-") as folder:
         copy = Path(folder)

@@ -28,6 +28,7 @@ async def test_garbage_is_closed_with_a_reason(edge: Edge, garbage: str | bytes)
         code, reason = await watcher.closed()
     assert code == VIOLATION
     assert reason.startswith("protocol violation: ")
+    assert ("binary frame" in reason) == isinstance(garbage, bytes)
 
 
 @pytest.mark.parametrize("first", ['{"t":"ping"}', '{"t":"pong"}', "garbage", b"hello"])

@@ -11,7 +11,7 @@ import uuid_utils.compat as uuids
 
 from milepost.store import Finish, Held, Retry
 from milepost.store.connection import Pool
-from milepost.store.deadletters import DeadLetters, Failures
+from milepost.store.deadletters import DeadLetters, DeadRecord, Failures
 from milepost.store.store import sql
 from milepost_schemas import TaskState
 from tests.integration.store.conftest import WORKER, new_task, row_of
@@ -26,7 +26,9 @@ BOTH = (TaskState.FAILED, TaskState.CANCELLED)
 
 @pytest.fixture
 async def letters(pool: Pool) -> DeadLetters:
-    await pool.execute("truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.replays")
+    await pool.execute(
+        "truncate milepost.tasks, milepost.attempts, milepost.outbox, milepost.replays, milepost.dead_records"
+    )
     return DeadLetters(pool)
 
 
@@ -48,6 +50,7 @@ async def test_a_replayed_task_starts_from_the_beginning(letters: DeadLetters, p
     )
     (row,) = await letters.replay("default", [task], uuids.uuid7())
     assert (row["state"], row["epoch"], row["seq"], row["attempt"], row["error"]) == ("queued", 2, 0, 0, None)
+    assert [await letters.was_replayed(tenant, task) for tenant in ("default", "other")] == [True, False]
     whole = await row_of(letters, task)
     assert whole["expires_at"] - whole["queued_at"] == timedelta(hours=1)
     assert (whole["finished_at"], whole["started_at"], whole["cancel_requested_at"]) == (None, None, None)
@@ -116,6 +119,8 @@ async def test_what_is_not_over_what_succeeded_and_what_is_anothers_is_left_alon
     assert await letters.replay("default", [queued.id, done.id], uuids.uuid7(), states=BOTH) == []
     assert await letters.replay("other", [task], uuids.uuid7()) == []
     assert await letters.failed_ids("other", Failures(), NOW, 10) == []
+    assert await letters.failed_ids("other", Failures(ids=[task]), NOW, 10) == []
+    assert await letters.payload_sizes("other", [task], BOTH) == []
     assert await letters.failed_groups("other", "", 10) == []
     assert await letters.failed_members("other", "00000000000000aa", None, 10) == []
     assert await letters.failed_task("other", task) is None
@@ -141,6 +146,7 @@ async def test_what_fails_again_while_a_replay_goes_on_is_not_part_of_it(letters
     await letters.replay("default", [first], replay)
     (claimed,) = await letters.claim(WORKER, LEASE, [Held(first, 2)])
     await letters.finish([Finish(claimed.held, 1, TaskState.FAILED, error=GONE)])
+    await letters.forget_replay("other", replay)
     assert await letters.begin_replay("default", replay) == began
     assert await letters.failed_ids("default", Failures(), began, 10) == [second]
     assert set(await letters.failed_ids("default", Failures(), NOW, 10)) == {first, second}
@@ -163,6 +169,40 @@ async def test_failures_are_grouped_by_their_fingerprint(letters: DeadLetters) -
     assert [r["id"] for r in members] == [gone[2], gone[1]]
     rest = await letters.failed_members("default", "00000000000000aa", gone[1], 2)
     assert [r["id"] for r in rest] == [gone[0]]
+
+
+async def test_of_failures_that_two_tenants_share_each_sees_its_own(letters: DeadLetters) -> None:
+    """The same fingerprint, and those of the other tenant are the oldest and the newest."""
+    first = (await failed(letters, tenant="other"))[0]
+    mine = (await failed(letters))[0]
+    last = (await failed(letters, tenant="other"))[0]
+    for tenant, count, oldest, newest in (("default", 1, mine, mine), ("other", 2, first, last)):
+        (row,) = await letters.failed_groups(tenant, "", 10)
+        assert (row["count"], row["oldest"], row["newest"]) == (count, oldest, newest)
+        members = await letters.failed_members(tenant, row["fingerprint"], None, 10)
+        assert [each["id"] for each in members] == ([mine] if tenant == "default" else [last, first])
+
+
+async def test_of_records_that_two_tenants_share_each_sees_its_own(letters: DeadLetters) -> None:
+    """As above, of records nobody could read; only an operator sees all."""
+
+    def record(tenant: str, task: UUID) -> DeadRecord:
+        place = ("topic", 0, 0, "no JSON", "00000000000000bb", None, b"{", 1, "[]")
+        return DeadRecord(uuids.uuid7(), tenant, task, *place, datetime.now(UTC), cut=False)
+
+    tasks = {tenant: new_task(tenant=tenant) for tenant in ("default", "other")}
+    await letters.submit(list(tasks.values()))
+    records = [record(tenant, tasks[tenant].id) for tenant in ("other", "default", "other")]
+    assert await letters.add_records(records) == (3, 0)
+    first, mine, last = (each.id for each in records)
+    for tenant, operator, count, oldest, newest in (
+        ("default", False, 1, mine, mine), ("other", False, 2, first, last), ("default", True, 3, first, last),
+    ):  # fmt: skip
+        (row,) = await letters.record_groups(tenant, "", 10, None, operator=operator)
+        assert (row["count"], row["oldest"], row["newest"]) == (count, oldest, newest)
+    members = await letters.record_members("default", "00000000000000bb", None, 10, operator=False)
+    assert [each["id"] for each in members] == [mine]
+    assert await letters.record("default", last, operator=False) is None
 
 
 async def test_filters_choose_what_is_replayed(letters: DeadLetters) -> None:

@@ -168,6 +168,7 @@ async def test_a_tenant_has_so_many_keys_at_most(keys: Counted) -> None:
     secret = new_secret()
     one_more = NewKey(uuids.uuid7(), "acme", secret.digest, secret.prefix, "one more", ["read"])
     assert await keys.create_key(one_more) is None
+    await stored(keys, tenant="other")
     await keys.revoke_key(id_, "acme")
     assert await keys.create_key(one_more) is None, "every process remembers it for an hour"
     long_ago = "update milepost.api_keys set revoked_at = now() - interval '2 hours' where id = $1"

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 import uuid_utils.compat as uuid_utils
@@ -62,3 +63,17 @@ async def test_a_replayed_task_that_is_cancelled_once_more_takes_what_is_below_a
     await store.cancellation_void(root.id)
     await Trees(store, announcer).at_once("default", root.id)
     assert (await row_of(store, child.id))["state"] == "cancelled"
+
+
+async def test_nobody_sees_or_cancels_what_is_below_another_tenants_task(pool: Pool) -> None:
+    store = AllOfIt(pool)
+    root = new_task()
+    child = new_task(parent_id=root.id)
+    await store.submit([root, child])
+    assert await store.cancel_children("other", [(root.id, UUID(int=0))], 10) == []
+    assert (await row_of(store, child.id))["state"] == "queued"
+    assert await store.children([("other", root.id)], 10) == []
+    assert [each.id for each in await store.children([("default", root.id)], 10)] == [child.id]
+    assert await store.task_views([("other", root.id), ("other", child.id)]) == []
+    for tenant, seen in (("default", {(child.id, root.id)}), ("other", set())):
+        assert await store.descendants_among(tenant, [(child.id, root.id)]) == seen

@@ -263,9 +263,13 @@ async def test_what_ends_while_a_webhook_is_disabled_is_in_its_log_and_sent_when
 
 
 async def test_deleted_webhooks_are_told_nothing(hooks: Webhooks, pool: Pool) -> None:
-    assert await hooks.delete_webhook("default", await _hook(hooks))
+    await _hook(hooks, tenant="other")
+    webhook = await _hook(hooks)
     await _ended(hooks)
-    assert await pool.fetchval("select count(*) from milepost.deliveries") == 0
+    assert await hooks.delete_webhook("default", webhook)
+    assert await _take(hooks) == [], "what waited for it is not sent either"
+    await _ended(hooks)
+    assert await pool.fetchval("select count(*) from milepost.deliveries") == 1
 
 
 # -- taking

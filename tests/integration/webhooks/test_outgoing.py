@@ -13,7 +13,7 @@ import trustme
 from aiohttp import web
 
 from milepost.webhooks.message import Message
-from milepost.webhooks.outgoing import ANSWER_BYTES
+from milepost.webhooks.outgoing import ANSWER_BYTES, HEADERS
 from tests.integration.webhooks.conftest import HERE, NAME, MakeOutgoing
 from tests.names import Names
 from tests.receiver import Receiver, never, receiving, saying
@@ -180,7 +180,32 @@ async def test_what_a_receiver_answers_is_told(
 
 async def test_a_receiver_that_does_not_answer_is_given_up(outgoing: MakeOutgoing, receiver: Receiver) -> None:
     receiver.answer = never
-    reply = await outgoing(webhook_timeout=0.3).send(_url(receiver), MESSAGE)
+    async with asyncio.timeout(30):
+        reply = await outgoing(webhook_timeout=0.3).send(_url(receiver), MESSAGE)
+    assert reply.answered.error == "There was no answer within 0.3 s."
+
+
+async def test_a_receiver_that_drips_its_answer_is_given_up(
+    outgoing: MakeOutgoing, certified: Callable[[str], ssl.SSLContext]
+) -> None:
+    """Each part of it comes soon: what has a bound is the whole."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            for number in range(2 * HEADERS):
+                writer.write(b"x-%d: y\r\n" % number)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(drip, HERE, 0, ssl=certified(NAME)) as server:
+        url = f"https://{NAME}:{server.sockets[0].getsockname()[1]}/"
+        reply = await outgoing(webhook_timeout=0.3).send(url, MESSAGE)
     assert reply.answered.error == "There was no answer within 0.3 s."
 
 
