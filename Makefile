@@ -10,7 +10,7 @@
 # make alerts         each alert fires when what it watches is broken (20 minutes)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make autoscale        load triples, and workers start and stop by the query KEDA asks: 4 minutes, figures and an audit
-# make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 40 seconds)
+# make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 20 seconds)
 # make check-chart      the Helm chart, rendered and held against Kubernetes' schemas (builds helm once: minutes)
 # make undefended      each defence taken away, one at a time: its tests have to fail (an hour)
 # make audit            whether a dependency is known to be vulnerable (a part of make check)

@@ -158,6 +158,7 @@ async def test_a_crash_of_one_of_its_processes_is_survived(stage: Stage, tmp_pat
         assert {facts.tasks[task].state for task in tasks} == {"succeeded"}
 
 
+@pytest.mark.long
 async def test_one_that_is_cut_off_while_postgres_restarts_is_judged_by_its_leases(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -179,6 +180,7 @@ async def test_one_that_is_cut_off_while_postgres_restarts_is_judged_by_its_leas
         await scene.passes()
 
 
+@pytest.mark.long
 async def test_a_renewal_that_was_on_its_way_for_long_keeps_nobody_from_the_tasks(stage: Stage, tmp_path: Path) -> None:
     """The line is back when the handlers have been stopped, and what was held back gives their leases another turn."""
     gate, lease_s = tmp_path / "gate", 12.0

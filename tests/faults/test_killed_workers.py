@@ -34,6 +34,7 @@ async def test_before_its_claim_has_reached_postgres(stage: Stage) -> None:
         await scene.passes()
 
 
+@pytest.mark.long
 async def test_after_its_claim_of_which_it_never_learned(stage: Stage) -> None:
     async with stage(env=HURRIED) as scene:
         line, worker = scene.lines[0], scene.system.workers[0]

@@ -67,6 +67,7 @@ async def test_each_line_comes_once_although_the_notifier_was_killed(fresh: Make
         await _watched_through(asyncio.create_task(kill()), runs)
 
 
+@pytest.mark.long
 async def test_nothing_is_lost_while_kafka_is_away_for_a_moment(fresh: MakeSettings, stack: Stack) -> None:
     async with running(await fresh()) as system, system.client() as client:
         runs = await _speaking(client)

@@ -80,6 +80,7 @@ def test_the_program_is_the_one_of_the_documentation() -> None:
     assert shown[1] == PROGRAM.read_text()
 
 
+@pytest.mark.long
 async def test_every_end_reaches_its_receiver_although_workers_are_killed(fresh: MakeSettings, tmp_path: Path) -> None:
     port = allocate(["receiver"], {}, tmp_path / "ports.json")["receiver"]
     async with running(await fresh(), workers=2, notifiers=0, env=WEBHOOKS) as system:

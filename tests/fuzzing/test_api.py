@@ -21,7 +21,7 @@ from tests.integration.api.serving import COUNT, FREE, KEY, Api, served
 
 pytestmark = pytest.mark.stack
 ROOT: Final = Path(__file__).parents[2]
-SECONDS: Final = 40
+SECONDS: Final = 20
 EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES")
 """For each operation; unset: as many as there are in `SECONDS`."""
 SEED: Final = os.environ.get("FUZZ_SEED", "1")
