@@ -237,7 +237,7 @@ def _ways(policy: Manifest, direction: str, peers: str) -> set[tuple[str, str]]:
 
 
 def test_who_may_talk_to_whom(whole: Rendered) -> None:
-    least = {("UDP 53", "anybody"), ("TCP 53", "anybody"), ("TCP 4318", "anybody"), ("TCP 9092", "anybody")}
+    least = {("UDP 53", "anybody"), ("TCP 53", "anybody"), ("TCP 4318", "anybody"), ("TCP 9093", "anybody")}
     postgres, redis = ("TCP 5432", "10.1.2.3/32"), ("TCP 6379", "anybody")
     into = {
         "-api": {("TCP 8000", "ingress"), ("TCP 9464", "monitoring")},

@@ -19,6 +19,13 @@
       from: {{- toYaml . | nindent 8 }}
       {{- end }}
 {{- end }}
+{{/* Where Kafka is: root. Brokers are told in the settings, so their ports need not be said again. */}}
+{{- define "milepost.kafka" }}
+{{- $kafka := .Values.networkPolicy.kafka }}
+{{- $ports := list }}
+{{- range splitList "," .Values.settings.kafka_bootstrap }}{{ $ports = append $ports (splitList ":" (trim .) | last) }}{{ end }}
+{{- include "milepost.to" (list $kafka.to (empty $kafka.port | ternary (uniq $ports) (list $kafka.port))) }}
+{{- end }}
 {{- define "milepost.everybody" }}
     - ports:
         - {protocol: UDP, port: 53}
