@@ -116,7 +116,9 @@ class Channels:
         attempt = 0
         while True:
             try:
-                await self._listen()
+                # In a task of its own: before Python 3.13 a TaskGroup whose part fails while it waits for the others
+                # leaves its task marked as cancelled, and the next timeout in that task would pass for its end.
+                await asyncio.create_task(self._listen())
             except Exception as error:  # noqa: BLE001 - whatever it was, the mend is a new connection
                 attempt = 1 if self.connected else attempt + 1
                 if attempt == 1:

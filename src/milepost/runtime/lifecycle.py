@@ -125,7 +125,8 @@ async def keep_running(name: str, body: Callable[[], Awaitable[None]]) -> None:
     while True:
         began = loop.time()
         try:
-            await body()
+            # In a task of its own: what leaves that marked as cancelled is not taken for a wish to end the loop.
+            await asyncio.ensure_future(body())
             attempt = 0
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a loop that dies silently is the worst
             if not _cancelled():

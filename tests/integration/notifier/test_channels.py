@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from milepost.errors import Unavailable
-from milepost.live import Channels, channels
+from milepost.live import Channels, channels, connection
 from milepost.live.channels import Message
 from milepost.runtime.lifecycle import background
+from milepost.runtime.settings import Settings
+from tests.conftest import eventually
+from tests.proxy import proxy_to
 
 
 async def _nothing() -> None:
@@ -62,6 +68,35 @@ async def test_an_answer_that_is_faster_than_the_question_is_an_answer(
         await asyncio.gather(*waits, return_exceptions=True)
     assert not lost.is_set(), "a connection that answered was given up as silent"
     assert not waits[0].cancelled(), "it was not asked five times"
+
+
+async def test_a_server_that_is_silent_for_long_is_found_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "QUIET_S", 0.4)
+    for module in (channels, connection):
+        monkeypatch.setattr(module, "ANSWER_S", 0.3)
+    url = urlsplit(settings.redis_url.get_secret_value())
+    async with proxy_to(url.port or 0) as proxy:
+        behind = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{proxy.port}")).geturl()
+        redis = connection.connect(settings.model_copy(update={"redis_url": SecretStr(behind)}))
+        heard = Channels(redis, lambda _: None, _nothing)
+
+        async def is_back() -> bool:
+            return heard.connected
+
+        async def has_tried(times: int) -> bool:
+            return proxy.accepted >= times
+
+        async with background(("channels", heard.run)):
+            await heard.watch(["one"], timeout=5)
+            proxy.stall()
+            await eventually(
+                partial(has_tried, proxy.accepted + 3), "the silence to be noticed, and others to be tried"
+            )
+            proxy.flow()
+            await eventually(is_back, "the channel to be back")
+        await redis.aclose()
 
 
 class Unconfirmed(Channels):
