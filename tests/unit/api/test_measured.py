@@ -1,5 +1,6 @@
 """Postgres is asked when metrics are read, and not often."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -44,3 +45,26 @@ async def test_numbers_of_a_postgres_that_is_away_are_not_shown(monkeypatch: pyt
     monkeypatch.setattr(measured, "_next_at", 0.0)
     await measured.look()
     assert list(OUTBOX_ROWS.collect()) == []
+
+
+async def test_who_reads_waits_for_no_postgres_that_is_stuck() -> None:
+    stuck, over = False, asyncio.Event()
+
+    async def ask(_most: int) -> list[Any]:
+        if stuck:
+            await over.wait()
+            raise Unavailable("Postgres did not answer.")
+        return [ROW]
+
+    def shown() -> list[float]:
+        return [sample.value for family in OUTBOX_ROWS.collect() for sample in family.samples]
+
+    measured = Measured(ask)
+    await measured.look()
+    stuck = True
+    measured._next_at = 0.0
+    await measured.look()
+    assert shown() == [7.0], "it is still being asked"
+    over.set()
+    await measured.look()
+    assert shown() == []

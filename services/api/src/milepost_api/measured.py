@@ -15,6 +15,8 @@ log = get_logger("milepost.api.measured")
 COUNTED_MOST: Final = 10_000
 LOOK_S: Final = 3.0
 """However many read, and however often: the answer of one look is shown for so long."""
+PATIENCE_S: Final = 0.5
+"""Who reads metrics waits no longer for a Postgres that is slow: with it all the others would be gone that say so."""
 PART: Final = 20
 """Looking takes one part of so many of the time at most: where very much waits it is done less often."""
 _TOTALS: Final = {
@@ -35,23 +37,33 @@ class Measured:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         self._next_at = 0.0
 
     async def look(self) -> None:
-        """Bring the gauges up to date, unless they are new enough. Bounded as a statement is; raises nothing."""
-        loop = asyncio.get_running_loop()
-        async with self._looking:
-            began = loop.time()
-            if began < self._next_at:
+        """Bring the gauges up to date, unless they are new enough.
+
+        Takes `PATIENCE_S` at most: who comes while Postgres is still asked is shown what it said before.
+        """
+        if self._looking is None or self._looking.done():
+            if asyncio.get_running_loop().time() < self._next_at:
                 return
-            try:
-                show(await self._ask(COUNTED_MOST))
-            except Unavailable as error:
-                log.warning("Postgres was not measured", error=str(error))
-                forget()
-            took = loop.time() - began
-            self._next_at = loop.time() + max(LOOK_S, took * (PART - 1))
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.wait([self._looking], timeout=PATIENCE_S)
+        if self._looking.done():
+            self._looking.result()
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        rest = PART - 1
+        try:
+            show(await self._ask(COUNTED_MOST))
+        except Unavailable as error:
+            log.warning("Postgres was not measured", error=str(error))
+            forget()
+            rest = 1  # or there would be no numbers for minutes after it is back
+        self._next_at = loop.time() + max(LOOK_S, (loop.time() - began) * rest)
 
 
 def show(rows: Iterable[Any]) -> None:
