@@ -1,4 +1,4 @@
-"""Write what is made of code: the rules of the objectives, and dashboards."""
+"""Write what is made of code: the rules of the objectives, the chart's copy of all rules, and dashboards."""
 
 import argparse
 import json
@@ -19,7 +19,12 @@ _HEAD: Final = "# Made of deploy/observability/objectives.py by `make dashboards
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield each file and what stands in it."""
-    yield HERE / "prometheus/rules/objectives.yml", _HEAD + yaml.safe_dump(rules(), sort_keys=False, width=120)
+    objectives = _HEAD + yaml.safe_dump(rules(), sort_keys=False, width=120)
+    yield HERE / "prometheus/rules/objectives.yml", objectives
+    # A chart can only read what is inside it.
+    yield HERE / "helm/milepost/files/rules/objectives.yml", objectives
+    alerts = HERE / "prometheus/rules/alerts.yml"
+    yield HERE / "helm/milepost/files/rules/alerts.yml", alerts.read_text(encoding="utf-8")
     for dashboard in DASHBOARDS:
         text = JSONEncoder(sort_keys=True, indent=1).encode(made(dashboard).build())
         # Whole numbers and no empty members, so that what changes is what was changed.

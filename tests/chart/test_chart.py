@@ -194,6 +194,11 @@ def test_what_selects_pods_finds_those_it_is_for(rendered: Rendered) -> None:
     for monitor in rendered.of("PodMonitor"):
         found = rendered.matched(monitor["spec"]["selector"])
         assert len(found) == len(rendered.of("Deployment"))
+        jobs = {
+            each["spec"]["template"]["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+            for each in rendered.of("Deployment")
+        }
+        assert jobs == {"api", "notifier", "worker"}, "alerts and dashboards go by these"
         for name in found:
             assert any(port["name"] == "metrics" for port in _ports(rendered, name))
     for service in rendered.of("Service"):
@@ -201,6 +206,13 @@ def test_what_selects_pods_finds_those_it_is_for(rendered: Rendered) -> None:
         named = {port["name"] for port in _ports(rendered, target)}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= named
         assert service["spec"]["sessionAffinity"] == "None"
+
+
+def test_alerts_come_with_what_they_are_about(rendered: Rendered) -> None:
+    rules = [each["spec"] for each in rendered.of("PrometheusRule")]
+    files = sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+    wanted = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    assert rules == (wanted if rendered.of("PodMonitor") else [])
 
 
 def _ports(rendered: Rendered, workload: str) -> list[dict[str, Any]]:
