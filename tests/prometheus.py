@@ -14,6 +14,7 @@ import yaml
 from milepost.embedded.ports import allocate
 from milepost.embedded.processes import ManagedProcess
 from tests.conftest import eventually
+from tests.pager import Pager
 from tests.system import ROOT, System
 
 RULES: Final = ROOT / "deploy/prometheus/rules"
@@ -36,10 +37,6 @@ class Prometheus:
         assert body["status"] == "success", f"{query}\n{body}"
         return list(body["data"]["result"])
 
-    async def firing(self, alert: str) -> list[dict[str, str]]:
-        """Return the labels of each that fires now."""
-        return [found["metric"] for found in await self.ask(f'ALERTS{{alertname="{alert}",alertstate="firing"}}')]
-
     async def all_up(self, count: int) -> bool:
         """Whether so many targets can be read."""
         return len(await self.ask("up == 1")) >= count
@@ -56,8 +53,13 @@ def hastened(text: str, times: int) -> str:
 
 
 @asynccontextmanager
-async def prometheus_of(system: System, home: Path, *, times: int = 1) -> AsyncIterator[Prometheus]:
-    """Run one that reads all processes of a system once a second; the test is skipped where there is none."""
+async def prometheus_of(
+    system: System, home: Path, *, times: int = 1, pager: Pager | None = None
+) -> AsyncIterator[Prometheus]:
+    """Run one that reads all processes of a system once a second, and tells a pager, if there is one, what fires.
+
+    The test is skipped where there is no Prometheus.
+    """
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed (Debian: apt install prometheus)")
@@ -65,9 +67,10 @@ async def prometheus_of(system: System, home: Path, *, times: int = 1) -> AsyncI
     for file in RULES.glob("*.yml"):
         (home / "rules" / file.name).write_text(hastened(file.read_text(encoding="utf-8"), times), encoding="utf-8")
     config = home / "prometheus.yml"
-    config.write_text(yaml.safe_dump(_config(system.metrics)), encoding="utf-8")
+    config.write_text(yaml.safe_dump(_config(system.metrics, pager)), encoding="utf-8")
     [port] = allocate(["prometheus"], {}, home / "ports.json").values()
     argv = [program, f"--config.file={config}", f"--storage.tsdb.path={home / 'data'}", "--query.lookback-delta=3s"]
+    argv.append("--rules.alert.resend-delay=1s")
     process = ManagedProcess("prometheus", [*argv, f"--web.listen-address=127.0.0.1:{port}"], None, home)
     for folder in ("log", "run"):
         (home / folder).mkdir(exist_ok=True)
@@ -88,13 +91,14 @@ async def prometheus_of(system: System, home: Path, *, times: int = 1) -> AsyncI
         await process.stop()
 
 
-def _config(metrics: Mapping[str, int]) -> dict[str, Any]:
+def _config(metrics: Mapping[str, int], pager: Pager | None) -> dict[str, Any]:
     jobs: dict[str, list[str]] = {}
     for name, port in metrics.items():
         jobs.setdefault(name.partition("-")[0], []).append(f"127.0.0.1:{port}")
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"},
         "rule_files": ["rules/*.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [pager.address]}]}] if pager else []},
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in jobs.items()
         ],

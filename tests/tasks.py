@@ -228,6 +228,14 @@ def say(ctx: Context, payload: Speech, number: int) -> None:
     ctx.emit("words", f"{number} ")
 
 
+@task("test.pour")
+async def pour(ctx: Context) -> None:
+    """Emit as much as a task may, until it is cancelled."""
+    while True:
+        ctx.emit("text", "x" * 8_000)
+        await asyncio.sleep(0.25)
+
+
 class Flood(BaseModel):
     """An amount."""
 

@@ -162,6 +162,29 @@ OVERVIEW: Final = Dashboard(
             ),
         ),
         (
+            "Webhooks",
+            (
+                Panel(
+                    "oldest delivery that is due",
+                    "Of webhooks that answer.",
+                    Seconds,
+                    (("max(milepost_webhook_due_oldest_age_seconds)", "age"),),
+                ),
+                Panel(
+                    "attempts to deliver",
+                    "By outcome. again: it did not arrive and will be tried again.",
+                    _PER_SECOND,
+                    _rate("milepost_webhook_attempts_total", "outcome"),
+                ),
+                Panel(
+                    "webhooks that fail",
+                    "Their last attempts all failed, and they are not disabled yet.",
+                    NoUnit,
+                    (("max(milepost_webhooks_failing)", "webhooks"),),
+                ),
+            ),
+        ),
+        (
             "Parts",
             (
                 Panel(
@@ -501,6 +524,14 @@ SERVERS: Final = Dashboard(
                             "{{job}} {{instance}}",
                         ),
                     ),
+                    6,
+                ),
+                Panel(
+                    "loops blocked",
+                    "Times a handler blocked its worker's loop for two seconds or more.",
+                    _PER_SECOND,
+                    _rate("milepost_loop_blocked_total", "instance"),
+                    6,
                 ),
                 Panel(
                     "processor",
@@ -512,12 +543,14 @@ SERVERS: Final = Dashboard(
                             "{{job}} {{instance}}",
                         ),
                     ),
+                    6,
                 ),
                 Panel(
                     "memory",
                     "Resident.",
                     "bytes",
                     (('process_resident_memory_bytes{job=~"api|worker|notifier"}', "{{job}} {{instance}}"),),
+                    6,
                 ),
             ),
         ),

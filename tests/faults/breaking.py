@@ -2,71 +2,21 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import aiohttp
 import asyncpg
 from aiokafka import AIOKafkaProducer
 from websockets.asyncio.client import connect as connect_websocket
-from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from milepost.client import Client
-from milepost.errors import MilepostError
+from milepost.client import Client, Run
 from milepost.log import Topics
 from milepost.log.connection import connection
 from milepost_schemas.frames import SUBPROTOCOL
+from tests.faults.broken import fires, meanwhile, submit
 from tests.scene import Scene
-
-Break = Callable[[Scene, Client], AbstractAsyncContextManager[None]]
-ALL_BREAKS: dict[str, "Broken"] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A fault and what the system needs to be like for it."""
-
-    breaks: Break
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-def fires(*alerts: str, **env: str) -> Callable[[Callable[[Scene, Client], AsyncIterator[None]]], Break]:
-    """Say which alerts a fault brings about."""
-
-    def named(function: Callable[[Scene, Client], AsyncIterator[None]]) -> Break:
-        breaks = asynccontextmanager(function)
-        ALL_BREAKS.update(dict.fromkeys(alerts, Broken(breaks, env)))
-        return breaks
-
-    return named
-
-
-@asynccontextmanager
-async def _meanwhile(*work: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
-    """Do these again and again inside the block, whatever comes of it."""
-
-    async def go_on(number: int, once: Callable[[], Awaitable[Any]]) -> None:
-        await asyncio.sleep(number * 0.15)  # or all would wait and come back together
-        while True:
-            with suppress(MilepostError, aiohttp.ClientError, WebSocketException, OSError):
-                await once()
-            await asyncio.sleep(0.2)
-
-    tasks = [asyncio.create_task(go_on(number, once)) for number, once in enumerate(work)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _submit(client: Client, type_: str, payload: Mapping[str, Any], times: int = 1, **members: Any) -> None:
-    for _ in range(times):
-        await client.submit(type_, dict(payload), **members)
 
 
 async def _read(client: Client) -> None:
@@ -108,16 +58,16 @@ async def a_worker_cut_off(scene: Scene, _client: Client) -> AsyncIterator[None]
 async def tasks_locked(scene: Scene, client: Client) -> AsyncIterator[None]:
     db = await asyncpg.connect(scene.direct.database_url.get_secret_value(), timeout=10)
     try:
-        async with _meanwhile(*[lambda: _read(client)] * 60), db.transaction():
+        async with meanwhile(*[lambda: _read(client)] * 60), db.transaction():
             await db.execute("lock table milepost.tasks")
             yield
     finally:
         await db.close()
 
 
-@fires("MilepostLoopSlow", MILEPOST_CONCURRENCY="1")
+@fires("MilepostLoopSlow", env={"MILEPOST_CONCURRENCY": "1"})
 async def handlers_that_hold_up_the_loop(_scene: Scene, client: Client) -> AsyncIterator[None]:
-    async with _meanwhile(lambda: _submit(client, "test.blocking", {"seconds": 0.6}, times=3)):
+    async with meanwhile(lambda: submit(client, "test.blocking", {"seconds": 0.6}, times=3)):
         yield
     async for task in client.list(state="queued"):
         await client.cancel(task.id)
@@ -125,7 +75,7 @@ async def handlers_that_hold_up_the_loop(_scene: Scene, client: Client) -> Async
 
 @fires("MilepostLoopBlocked")
 async def a_handler_that_blocks(_scene: Scene, client: Client) -> AsyncIterator[None]:
-    await _submit(client, "test.blocking", {"seconds": 2.7})
+    await submit(client, "test.blocking", {"seconds": 2.7})
     yield
 
 
@@ -139,9 +89,7 @@ async def a_queue_of_nobody(_scene: Scene, client: Client) -> AsyncIterator[None
 @fires("MilepostQueueOld")
 async def a_pause(_scene: Scene, client: Client) -> AsyncIterator[None]:
     await client.queues.pause("slow")
-    async with _meanwhile(
-        lambda: _submit(client, "demo.echo", {}, queue="slow")
-    ):  # workers learn of it within a second
+    async with meanwhile(lambda: submit(client, "demo.echo", {}, queue="slow")):  # workers learn of it within a second
         yield
     await client.queues.resume("slow")
 
@@ -149,11 +97,11 @@ async def a_pause(_scene: Scene, client: Client) -> AsyncIterator[None]:
 @fires("MilepostDueStuck")
 async def no_worker_and_something_due(scene: Scene, client: Client) -> AsyncIterator[None]:
     async with _no_workers(scene):
-        await _submit(client, "demo.echo", {}, delay=1)
+        await submit(client, "demo.echo", {}, delay=1)
         yield
 
 
-@fires("MilepostLeasesOverdue", MILEPOST_LEASE="4", MILEPOST_RENEW="1")
+@fires("MilepostLeasesOverdue", env={"MILEPOST_LEASE": "4", "MILEPOST_RENEW": "1"})
 async def no_worker_and_something_under_way(scene: Scene, client: Client) -> AsyncIterator[None]:
     run = await client.submit("demo.count", {"to": 1000, "delay": 1})
     await scene.reaches(run.id, "running")
@@ -174,11 +122,11 @@ async def _no_workers(scene: Scene) -> AsyncIterator[None]:
 
 @fires("MilepostTasksFail")
 async def tasks_that_fail(_scene: Scene, client: Client) -> AsyncIterator[None]:
-    async with _meanwhile(lambda: _submit(client, "demo.fail", {"times": 9, "message": "no"}, max_attempts=1)):
+    async with meanwhile(lambda: submit(client, "demo.fail", {"times": 9, "message": "no"}, max_attempts=1)):
         yield
 
 
-@fires("MilepostLeasesLost", MILEPOST_LEASE="4", MILEPOST_RENEW="1")
+@fires("MilepostLeasesLost", env={"MILEPOST_LEASE": "4", "MILEPOST_RENEW": "1"})
 async def a_worker_that_stands_still(scene: Scene, client: Client) -> AsyncIterator[None]:
     runs = [await client.submit("demo.count", {"to": 1000, "delay": 1}) for _ in range(4)]
     for run in runs:
@@ -197,7 +145,7 @@ async def a_worker_that_stands_still(scene: Scene, client: Client) -> AsyncItera
 async def kafka_stopped(scene: Scene, client: Client) -> AsyncIterator[None]:
     await scene.stack.kafka[0].stop()
     try:
-        await _submit(client, "demo.echo", {}, times=3)
+        await submit(client, "demo.echo", {}, times=3)
         yield
     finally:
         await scene.stack.kafka[0].start()
@@ -208,13 +156,13 @@ async def garbage_on_a_topic(scene: Scene, _client: Client) -> AsyncIterator[Non
     producer: Any = AIOKafkaProducer(**connection(scene.direct))
     await producer.start()
     try:
-        async with _meanwhile(lambda: producer.send_and_wait(Topics(scene.direct.topic_prefix).events, b"\xff{")):
+        async with meanwhile(lambda: producer.send_and_wait(Topics(scene.direct.topic_prefix).events, b"\xff{")):
             yield
     finally:
         await producer.stop()
 
 
-@fires("MilepostEventsBehind", MILEPOST_CONCURRENCY="500")
+@fires("MilepostEventsBehind", env={"MILEPOST_CONCURRENCY": "500"})
 async def events_that_nobody_takes(scene: Scene, client: Client) -> AsyncIterator[None]:
     await scene.stack.redis.stop()
     try:
@@ -225,25 +173,27 @@ async def events_that_nobody_takes(scene: Scene, client: Client) -> AsyncIterato
         await scene.stack.redis.start()
 
 
-@fires("MilepostClientsRefused", MILEPOST_MAX_CONNECTIONS="1")
+@fires("MilepostClientsRefused", env={"MILEPOST_MAX_CONNECTIONS": "1"})
 async def more_clients_than_there_is_room_for(scene: Scene, _client: Client) -> AsyncIterator[None]:
     async def knock() -> None:
         async with connect_websocket(scene.system.streams[0], subprotocols=[Subprotocol(SUBPROTOCOL)]):
             pass
 
-    async with _meanwhile(knock, knock):
+    async with meanwhile(knock, knock):
         yield
 
 
 @fires("MilepostClientsDegraded")
 async def clients_that_read_slowly(scene: Scene, client: Client) -> AsyncIterator[None]:
-    busy = lambda: _submit(client, "demo.echo", {}, labels={"long": "x" * 200})  # noqa: E731
-    async with _meanwhile(*[lambda: _reads_slowly(scene)] * 15, *[busy] * 40):
+    runs = [await client.submit("test.pour", {}) for _ in range(6)]
+    async with meanwhile(*[lambda: _reads_slowly(scene, runs)] * 12):
         yield
+    for run in runs:
+        await run.cancel()
 
 
-async def _reads_slowly(scene: Scene) -> None:
-    """Follow the feed, ten frames a second at most."""
+async def _reads_slowly(scene: Scene, runs: Sequence[Run]) -> None:
+    """Watch tasks that say much, two frames a second at most; a ping is answered before it is read."""
     host, port = scene.system.streams[0].split("/")[2].split(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -252,11 +202,12 @@ async def _reads_slowly(scene: Scene) -> None:
     protocols = [Subprotocol(SUBPROTOCOL)]
     async with connect_websocket(scene.system.streams[0], sock=sock, subprotocols=protocols, max_queue=1) as one:
         await one.send(f'{{"t":"hello","token":"{scene.system.key}"}}')
-        await one.send('{"t":"sub","id":1,"feed":"tasks"}')
-        async for frame in one:
-            if frame == '{"t":"ping"}':
-                await one.send('{"t":"pong"}')
-            await asyncio.sleep(0.1)
+        for number, run in enumerate(runs, start=1):
+            await one.send(f'{{"t":"sub","id":{number},"task":"{run.id}"}}')
+        async for _ in one:
+            # What this machine holds on its way to a client is more than it reads before the answer is due.
+            await one.send('{"t":"pong"}')
+            await asyncio.sleep(0.5)
 
 
 _WEBHOOKS: Final = {
@@ -266,28 +217,18 @@ _WEBHOOKS: Final = {
 }
 
 
-@fires("MilepostWebhooksBehind", **_WEBHOOKS, MILEPOST_WEBHOOKS="false")
+@fires("MilepostWebhooksBehind", env={**_WEBHOOKS, "MILEPOST_WEBHOOKS": "false"})
 async def workers_that_send_nothing(_scene: Scene, client: Client) -> AsyncIterator[None]:
     hook = await client.webhooks.create("http://127.0.0.1:9/")
-    await _submit(client, "demo.echo", {})
+    await submit(client, "demo.echo", {})
     yield
     await client.webhooks.delete(hook.id)
 
 
-@fires("MilepostWebhooksFail", **_WEBHOOKS)
+@fires("MilepostWebhooksFail", env=_WEBHOOKS)
 async def a_receiver_that_is_away(_scene: Scene, client: Client) -> AsyncIterator[None]:
     hooks = [await client.webhooks.create("http://127.0.0.1:9/") for _ in range(12)]
-    await _submit(client, "demo.echo", {}, times=2)
+    await submit(client, "demo.echo", {}, times=2)
     yield
     for hook in hooks:
         await client.webhooks.delete(hook.id)
-
-
-@fires("MilepostBudgetBurnsFast", "MilepostBudgetBurnsSlow")
-async def postgres_stopped(scene: Scene, client: Client) -> AsyncIterator[None]:
-    async with _meanwhile(*[lambda: _submit(client, "demo.echo", {})] * 8):
-        await scene.stack.postgres.stop()
-        try:
-            yield
-        finally:
-            await scene.stack.postgres.start()

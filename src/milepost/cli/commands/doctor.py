@@ -58,7 +58,10 @@ async def _bounded(name: str, check: Awaitable[Finding | list[Finding]]) -> list
         async with asyncio.timeout(PATIENCE_S):
             found = await check
     except TimeoutError:
-        detail, advice = f"no answer within {PATIENCE_S:g} s", "Is it overloaded or cut off?"
+        detail, advice = (
+            f"no answer within {PATIENCE_S:g} s",
+            "Is it overloaded, cut off, or (Postgres) is a table locked?",
+        )
     except ImportError as error:
         detail, advice = f"{error.name} is not installed", "pip install 'milepost[service]'"
     except MilepostError as error:
