@@ -1,9 +1,6 @@
-"""The query KEDA asks for a pool of workers, as the chart fills it in."""
+"""The query KEDA asks for a pool of workers, as the chart writes it."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-CHART = Path(__file__).resolve().parents[2] / "deploy/helm/milepost"
 
 
 def wanted(queues: Sequence[str], *, most: int, within_s: float) -> str:
@@ -11,8 +8,4 @@ def wanted(queues: Sequence[str], *, most: int, within_s: float) -> str:
 
     `within_s`: a backlog that takes so long to go at the pace of now doubles the slots in use.
     """
-    text = (CHART / "files/wanted.sql").read_text(encoding="utf-8")
-    filled = {"{queues}": "'{" + ",".join(queues) + "}'", "{most}": str(most), "{within}": f"{within_s:g}"}
-    for name, value in filled.items():
-        text = text.replace(name, value)
-    return text
+    return f"select milepost.wanted_slots('{{{','.join(queues)}}}', {most}, {within_s:g})"

@@ -1,7 +1,6 @@
 """What can be said of the chart without helm."""
 
 import json
-import re
 from typing import Any
 
 import jsonschema
@@ -47,8 +46,3 @@ def test_every_part_of_the_values_is_described() -> None:
     pool = SCHEMA["definitions"]["pool"]["properties"]
     assert pool.keys() == DEFAULTS["workerDefaults"].keys()
     assert SCHEMA["definitions"]["scaling"]["properties"].keys() == DEFAULTS["workerDefaults"]["scaling"].keys()
-
-
-def test_the_query_has_no_other_blanks_than_those_that_are_filled_in() -> None:
-    text = (CHART / "files/wanted.sql").read_text()
-    assert set(re.findall(r"\{.*?\}", text)) == {"{queues}", "{most}", "{within}"}

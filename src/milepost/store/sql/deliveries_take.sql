@@ -3,30 +3,11 @@
 -- (for $5 seconds, the longest it would wait).
 -- Its tries count from the first, not from when it was noted: nobody may have been there to send it.
 -- Body and state are those of the epoch that ended; if the task was replayed since, history has them.
-with recursive waiting as (
-    (
-        select d.webhook_id as id
-        from milepost.deliveries as d
-        where d.state in ('pending', 'sending')
-        order by d.webhook_id
-        limit 1
-    )
-    union all
-    select (
-        select d.webhook_id
-        from milepost.deliveries as d
-        where d.state in ('pending', 'sending') and d.webhook_id > w.id
-        order by d.webhook_id
-        limit 1
-    )
-    from waiting as w
-    where w.id is not null
-),
-hooks as (
+with hooks as (
     select w.id, w.tenant, w.failing_since, w.recovered_at,
         greatest(0, case when w.failing_since is null then $3 else 1 end - under_way.count)::bigint as room,
         sum(under_way.count) over (partition by w.tenant) as of_tenant
-    from waiting
+    from milepost.waiting_webhooks() as waiting (id)
     join milepost.webhooks as w on w.id = waiting.id and w.disabled_at is null and w.deleted_at is null
     cross join lateral (
         select count(*) as count

@@ -9,14 +9,7 @@ with recursive groups as (
     union all
     select g.queue, g.tenant, g.priority, next.type, next.key, g.number + 1
     from groups as g
-    cross join lateral (
-        select o.type, coalesce(o.key, '') as key
-        from milepost.tasks as o
-        where o.state = 'queued' and o.queue = g.queue and o.tenant = g.tenant and o.priority = g.priority
-            and (o.type, coalesce(o.key, '')) > (g.type, g.key)
-        order by o.type, coalesce(o.key, '')
-        limit 1
-    ) as next
+    cross join lateral milepost.group_behind(g.queue, g.tenant, g.priority, g.type, g.key, true) as next
     where g.number < $4
 )
 select t.id, t.tenant, t.state, t.type, t.queue, t.priority, coalesce(t.key, '') as key, t.attempt, t.max_attempts,

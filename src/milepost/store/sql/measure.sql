@@ -1,18 +1,7 @@
 -- What metrics say of all that is in Postgres; $1: the own tenant, at most $2 rows of anything are counted, a worker
 -- that was seen in the last $3 seconds lives. Each part is a look into an index that holds what is open, and no more.
 with recursive lines as (
-    -- Queues in which anybody's tasks wait, by jumps.
-    select null::text as queue
-    union all
-    select next.queue
-    from lines as l
-    cross join lateral (
-        select t.queue
-        from milepost.tasks as t
-        where t.state = 'queued' and t.queue > coalesce(l.queue, '')
-        order by t.queue
-        limit 1
-    ) as next
+    select queue from milepost.waiting_queues() as w (queue)
 ),
 depths as (
     -- A tenant's tasks in a queue are side by side in an index: the own tenant's, those of tenants before, and behind.
@@ -46,7 +35,6 @@ depths as (
             ) as o
         )
     ) as w
-    where l.queue is not null
     group by 1, 2, 3
 ),
 groups as (
@@ -55,7 +43,6 @@ groups as (
     select queue, '' as tenant, (-1)::smallint as priority, '' as type, '' as key, null::timestamptz as queued_at,
         0 as number
     from lines
-    where queue is not null
     union all
     select g.queue, next.tenant, next.priority, next.type, next.key, next.queued_at, g.number + 1
     from groups as g
@@ -81,24 +68,9 @@ busy as (
     where state = 'running'
     group by queue
 ),
-hooks as (
-    -- Webhooks with deliveries that are open, by jumps.
-    select null::uuid as id
-    union all
-    select next.id
-    from hooks as h
-    cross join lateral (
-        select d.webhook_id as id
-        from milepost.deliveries as d
-        where d.state in ('pending', 'sending')
-            and d.webhook_id > coalesce(h.id, '00000000-0000-0000-0000-000000000000')
-        order by d.webhook_id
-        limit 1
-    ) as next
-),
 answering as (
     select w.id
-    from hooks as h
+    from milepost.waiting_webhooks() as h (id)
     join milepost.webhooks as w on w.id = h.id
     where w.disabled_at is null and w.deleted_at is null and w.failing_since is null
 )

@@ -1,20 +1,6 @@
 -- Queues as a tenant ($1) sees them: those that live workers serve, and those where it has tasks or limits. At most $3
 -- waiting tasks of each are counted, and few more are read than are counted.
-with recursive lines as (
-    -- Those in which anybody's tasks wait, by jumps.
-    select null::text as queue
-    union all
-    select next.queue
-    from lines as l
-    cross join lateral (
-        select t.queue
-        from milepost.tasks as t
-        where t.state = 'queued' and t.queue > coalesce(l.queue, '')
-        order by t.queue
-        limit 1
-    ) as next
-),
-busy as (
+with recursive busy as (
     -- Those in which the tenant's tasks run, by jumps.
     select null::text as queue
     union all
@@ -34,7 +20,7 @@ live as (
 names as (
     -- Of each line whether one is the tenant's: what only asks whether there are any would be read as a whole, and joined.
     select l.queue
-    from lines as l
+    from milepost.waiting_queues() as l (queue)
     cross join lateral (
         select from milepost.tasks as t where t.state = 'queued' and t.queue = l.queue and t.tenant = $1 limit 1
     ) as one

@@ -4,22 +4,12 @@
 -- of another all keys are passed over by one jump. At most $5 groups of a tenant and priority, fewer where there are so
 -- many tenants that it would be more than $11 of all; the next ones behind those named in $6 to $10.
 with recursive tenants as (
-    select q.queue, q.after as tenant, 0 as place
-    from unnest($1::text[], $2::text[]) as q (queue, after)
-    union all
-    select w.queue, next.tenant, w.place + 1
-    from tenants as w
-    cross join lateral (
-        select t.tenant
-        from milepost.tasks as t
-        where t.state = 'queued' and t.queue = w.queue and t.tenant > coalesce(w.tenant, '')
-        order by t.tenant
-        limit 1
-    ) as next
-    where w.place < $3
+    select q.queue, t.tenant, t.place
+    from unnest($1::text[], $2::text[]) as q (queue, behind)
+    cross join lateral milepost.waiting_tenants(q.queue, q.behind, $3) as t
 ),
 bound as (
-    select greatest(2, least($5::int, $11::int / (3 * greatest(1, count(*)::int)))) as groups from tenants where place > 0
+    select greatest(2, least($5::int, $11::int / (3 * greatest(1, count(*)::int)))) as groups from tenants
 ),
 groups as (
     select w.queue, w.tenant, w.place, p.priority, coalesce(c.type, '') as type, coalesce(c.key, '') as key,
@@ -30,31 +20,11 @@ groups as (
     left join unnest($6::text[], $7::text[], $8::smallint[], $9::text[], $10::text[])
         as c (queue, tenant, priority, type, key)
         on c.queue = w.queue and c.tenant = w.tenant and c.priority = p.priority
-    where w.place > 0
     union all
     select g.queue, g.tenant, g.place, g.priority, next.type, next.key, next.queued_at, next.type = any($4::text[]),
         g.number + 1, g.most
     from groups as g
-    cross join lateral (
-        (
-            select t.type, coalesce(t.key, '') as key, t.queued_at
-            from milepost.tasks as t
-            where g.known and t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant
-                and t.priority = g.priority and t.type = g.type and coalesce(t.key, '') > g.key
-            order by coalesce(t.key, ''), t.queued_at
-            limit 1
-        )
-        union all
-        (
-            select t.type, coalesce(t.key, '') as key, t.queued_at
-            from milepost.tasks as t
-            where t.state = 'queued' and t.queue = g.queue and t.tenant = g.tenant and t.priority = g.priority
-                and t.type > g.type
-            order by t.type, coalesce(t.key, ''), t.queued_at
-            limit 1
-        )
-        limit 1
-    ) as next
+    cross join lateral milepost.group_behind(g.queue, g.tenant, g.priority, g.type, g.key, g.known) as next
     where g.number < g.most
 )
 select queue, tenant, priority, type, key, extract(epoch from now() - queued_at)::float8 as age, known, place, number = most as last
