@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -203,6 +202,3 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         yield Store(pool)
     finally:
         await pool.close()
-
-
-Json = dict[str, Any]

@@ -22,7 +22,6 @@ from grafana_foundation_sdk.models.units import (
 from deploy.observability.objectives import OBJECTIVES
 
 _SOURCE: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
-_WIDTH: Final = 24
 _TALL: Final = 8
 _PER_SECOND: Final = "cps"
 SERVICES: Final = ("api", "worker", "notifier")

@@ -1,7 +1,7 @@
 """The task as people and programs outside see it, and what they send to make one."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
@@ -151,9 +151,3 @@ class SubmitTask(Request):
         if self.delay is not None and self.expires_in is not None and self.expires_in <= self.delay:
             raise ValueError("expires_in is over before delay is: the task could never start")
         return self
-
-
-class SubmitBatch(Request):
-    """Up to 1,000 tasks; each is accepted or refused on its own."""
-
-    tasks: list[dict[str, Any]] = Field(min_length=1, max_length=1000)

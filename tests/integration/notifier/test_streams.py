@@ -277,7 +277,7 @@ async def test_a_client_that_goes_is_forgotten(http: Http, snapshots: Snapshots)
         assert http.edge.clients == 1
         reader.response.close()
         await until(lambda: http.edge.clients == 0)
-    assert not http.edge._watched
+    assert not http.edge.watching
 
 
 async def test_an_older_http_is_served_too(http: Http, snapshots: Snapshots) -> None:

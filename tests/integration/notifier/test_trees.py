@@ -72,7 +72,7 @@ async def test_descendants_that_are_there_and_those_to_come_are_told(
         await watcher.end()
         assert watcher.tree.tasks[str(newer.id)] == newer.task
         assert watcher.tree.root.task == root.task
-    assert edge._watched == {}
+    assert not edge.watching
 
 
 async def test_children_of_many_tasks_are_asked_for_in_few_statements(

@@ -44,7 +44,7 @@ async def test_a_task_is_watched_from_the_queue_to_its_end(edge: Edge, snapshots
         await snapshots.apply([task.succeeded({"n": 1})])
         assert (await watcher.end())["task"] == task.task
         assert edge.channels.connected
-        await until(lambda: not edge._watched)
+        await until(lambda: not edge.watching)
 
 
 async def test_who_joins_late_and_who_was_there_end_with_the_same_state(edge: Edge, snapshots: Snapshots) -> None:
@@ -369,7 +369,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind(edge: Edge, snapshots:
         await watcher.next()
         assert len(await redis.pubsub_channels(TASKS)) == 1
     await until(lambda: not edge.clients)
-    assert not edge._watched
+    assert not edge.watching
     async with asyncio.timeout(20):
         while await redis.pubsub_channels(TASKS):
             await asyncio.sleep(0.005)

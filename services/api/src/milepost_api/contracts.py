@@ -1,7 +1,6 @@
 """Shapes of responses only this service has."""
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field
 
@@ -68,6 +67,3 @@ class Liveness(Contract):
     """The process runs."""
 
     status: str = "alive"
-
-
-JsonDocument = dict[str, Any]

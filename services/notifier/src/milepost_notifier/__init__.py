@@ -1,1 +1,1 @@
-"""Milepost's relay: events from Kafka to browsers over WebSocket."""
+"""Milepost's relay: events from Kafka to browsers, over WebSockets and as server-sent events."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -19,33 +19,28 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from milepost.errors import Unavailable
-from milepost.live import Channels, LiveEvent, Snapshots, Standing, Tickets
+from milepost.live import Channels, Snapshots, Tickets
 from milepost.live.channels import Message
 from milepost.live.pulse import Pulse
-from milepost.live.snapshots import is_finished, key_of
-from milepost.live.wire import child_of, parse
 from milepost.runtime.auth import Authenticator, Principal
 from milepost.runtime.keys import KeySource
-from milepost.runtime.logs import get_logger
 from milepost.runtime.metrics.catalogue import FRESHNESS, REFUSED
 from milepost.runtime.settings import Settings
 from milepost.runtime.tokens import TokenExpired
 from milepost_notifier.admission import Admission
+from milepost_notifier.audit import Audit
 from milepost_notifier.connections import Connection, bad_ticket, over_limit, quiet, refusal, ticket_in, too_many
-from milepost_notifier.descent import TOLD_AT_ONCE, Descent
+from milepost_notifier.descent import Descent
 from milepost_notifier.feeds import Feeds
 from milepost_notifier.intents import Descend, Forget, Ignore, Listen, Lookup
 from milepost_notifier.limits import Limits
 from milepost_notifier.meter import show_clients
 from milepost_notifier.peer import Peer
-from milepost_notifier.resolver import Ask, Asker, Key, Resolver, rows_of
+from milepost_notifier.resolver import Ask, Asker, Resolver
 from milepost_notifier.session import Session, token_in
-from milepost_notifier.spans import Frames
 from milepost_notifier.tasks import TaskSource
+from milepost_notifier.watching import Watching
 from milepost_schemas.frames import SUBPROTOCOL
-from milepost_schemas.position import Position
-
-log = get_logger("milepost.notifier.edge")
 
 AUDIT_S: Final = 30.0
 TICK_S: Final = 0.5
@@ -54,31 +49,13 @@ BACKLOG: Final = 4096
 """So many may knock at once, as far as the system lets them; whom it turns away tries again seconds later."""
 TAKEN_AT_ONCE: Final = 16
 """After so many messages of one client the others have their turn."""
-WRITE_AT: Final = 32 * 1024
-"""Events of one wake-up go out together, unless they are more than this: a burst alone makes nobody slow."""
 GOODBYES_A_SECOND: Final = 200
 """A drain closes no faster, so that the notifiers that stay are not run over."""
 RETURN_WITHIN_MS: Final = 2_000
 
 
-class Watched:
-    """A task that clients here watch."""
-
-    __slots__ = ("key", "news_at", "text", "watchers")
-
-    def __init__(self, key: Key, now: float) -> None:
-        self.key = key
-        self.text = str(key[1]).encode()
-        self.watchers: dict[Peer, None] = {}
-        self.news_at = now
-
-
 class Edge:
-    """All clients of this process.
-
-    Fan-out runs from the bytes of Redis to the transports of clients in one go, without a wait and without a task
-    or queue for each client beyond what the library has.
-    """
+    """All clients of this process, their sessions, and what is done for these."""
 
     def __init__(
         self,
@@ -98,7 +75,6 @@ class Edge:
         `shared`: others listen on the same port; the system deals clients out.
         """
         self._shared = shared
-        self._traced = traced
         self._settings = settings
         self._limits = limits or Limits(subs=settings.max_subscriptions, frames=settings.max_frames_per_second)
         self._audit_every = audit_every
@@ -115,9 +91,9 @@ class Edge:
         self._feeds = Feeds(self.channels, self.snapshots, source, self.serve)
         self._resolver = Resolver(self.channels, self.snapshots, source, self._answered)
         self._descent = Descent(source, self._limits.members + 1, self._answered)
-        self._watched: dict[str, Watched] = {}
         self._connections: set[Peer] = set()
-        self._auditing = asyncio.Lock()
+        self.watching = Watching(self.channels, self.serve, self._feeds.deliver, traced=traced)
+        self._audit = Audit(self.watching, self.snapshots, source, self._connections, self.serve, audit_every)
         self._draining = False
         self.port = 0
 
@@ -318,82 +294,25 @@ class Edge:
         for intent in intents:
             match intent:
                 case Lookup():
-                    self._attach((tenant, intent.task), connection, now)
+                    self.watching.add((tenant, intent.task), connection, now)
                     self._resolver.ask(Ask(connection, tenant, intent, now))
                 case Descend():
                     self._descent.ask((tenant, intent.task), connection, intent.question)
                 case Forget():
-                    self._detach((tenant, intent.task), connection)
+                    self.watching.remove((tenant, intent.task), connection)
                 case Listen(only):
                     self._feeds.join(tenant, only, connection)
                 case Ignore(only):
                     self._feeds.leave(tenant, only, connection)
 
-    def _attach(self, key: Key, connection: Peer, now: float) -> None:
-        watched = self._watched.setdefault(key_of(*key), Watched(key, now))
-        watched.watchers[connection] = None
-
-    def _detach(self, key: Key, connection: Peer) -> None:
-        channel = key_of(*key)
-        watched = self._watched.get(channel)
-        if watched is not None:
-            watched.watchers.pop(connection, None)
-            if not watched.watchers:
-                del self._watched[channel]
-                self.channels.leave(channel)
-
     # -- from Redis
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        self._tell(messages)
+        self.watching.tell(messages)
         for channel, message, _ in messages:
             # Events come before the pulse that is about them: their frames are written.
             if channel == self._pulse.name and (happened := Pulse.time_in(message)) is not None:
                 FRESHNESS.observe(max(0.0, time.time() - happened))
-
-    def _tell(self, messages: Sequence[Message]) -> None:
-        now = asyncio.get_running_loop().time()
-        concerned: dict[Peer, None] = {}
-        frames = Frames() if self._traced else None
-        for channel, message, kept in messages:
-            name = channel.decode()
-            watched = self._watched.get(name)
-            if watched is None:
-                self._feeds.deliver(name, message)
-                continue
-            told = child_of(message)
-            try:
-                child = UUID(told[0].decode()) if told is not None else None
-                event = parse(*(told or (watched.text, message)))
-            except ValueError:
-                log.warning("a message that the ingest did not write was left out", channel=name)
-                continue
-            if child is None:
-                event.whole = event.whole and kept  # else it is no answer to a look-up: later ones may be missed
-                watched.news_at = now
-                if frames is not None:
-                    frames.add(event, watched.key[0], len(watched.watchers))
-            self._to_watchers(watched, child, event, now, concerned)
-        for connection in concerned:
-            self.serve(connection)
-        if frames is not None:
-            frames.sent()
-
-    @staticmethod
-    def _to_watchers(
-        watched: Watched, child: UUID | None, event: LiveEvent, now: float, concerned: dict[Peer, None]
-    ) -> None:
-        task: UUID = watched.key[1]
-        for connection in watched.watchers:
-            session = connection.session
-            if session is not None:
-                if child is None:
-                    session.event(task, event, now)
-                else:
-                    session.child(task, child, event, now)
-                concerned[connection] = None
-                if session.outbox.size > WRITE_AT:
-                    connection.write_out()
 
     async def _hear_pulse(self) -> None:
         """Listen for pulses, until cancelled."""
@@ -430,74 +349,9 @@ class Edge:
             await self.audit()
 
     async def audit(self) -> None:
-        """Compare every subscription with Redis, and what is quiet or unknown there with Postgres.
-
-        So nobody is left behind by a lost message, a lost channel, a failover, FLUSHALL, or by events that never
-        reached Kafka.
-        """
-        async with self._auditing:
-            watched = list(self._watched.values())
-            self.channels.leave_all_but({*self._watched, *self._feeds.channels, self._pulse.channel})
-            if not watched:
-                return
-            now = asyncio.get_running_loop().time()
-            standings = await self._standings([each.key for each in watched])
-            doubtful: dict[Key, Watched] = {}
-            for each in watched:
-                standing = standings.get(each.key)
-                if standing is not None:
-                    self._resync(each, standing.at, finished=standing.finished)
-                if standing is None or not standing.complete or now - each.news_at >= self._audit_every:
-                    doubtful[each.key] = each
-            if doubtful:
-                await self._ask_owner(doubtful, standings)
-            await self._descend()
-
-    async def _descend(self) -> None:
-        """Have every session ask for the children of what it tells as a tree."""
-        for number, connection in enumerate(tuple(self._connections), start=1):
-            if connection.session is not None:
-                connection.session.descend()
-                self.serve(connection)
-            if number % TOLD_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    async def _standings(self, keys: list[Key]) -> dict[Key, Standing]:
-        try:
-            found = await self.snapshots.positions(keys)
-        except Unavailable:
-            return {}
-        return {key: standing for key, standing in zip(keys, found, strict=True) if standing is not None}
-
-    async def _ask_owner(self, doubtful: dict[Key, Watched], standings: dict[Key, Standing]) -> None:
-        try:
-            rows = await rows_of(self._source, doubtful)
-        except Unavailable as error:
-            log.warning("quiet tasks were not compared with Postgres; the next audit tries again", error=str(error))
-            return
-        seeds: list[tuple[str, dict[str, Any], Any]] = []
-        for key, (task, at) in rows.items():
-            known = standings.get(key)
-            if known is None or not known.complete or at > known.at or (is_finished(task) and not known.finished):
-                seeds.append((key[0], task, at))
-        try:
-            if seeds:
-                await self.snapshots.seed_many(seeds)
-        except Unavailable:
-            pass  # the resolver shows what Postgres has
-        for key, (task, at) in rows.items():
-            known = standings.get(key)
-            gap = known is not None and not known.complete
-            self._resync(doubtful[key], at, finished=is_finished(task), force=gap)
-        for key in doubtful.keys() - rows.keys() - standings.keys():
-            # It was deleted, long after its end, which so was lost: a look finds nothing, and says so.
-            self._resync(doubtful[key], Position(0, 0), finished=True)
-
-    def _resync(self, watched: Watched, at: Any, *, finished: bool, force: bool = False) -> None:
-        for connection in tuple(watched.watchers):
-            if connection.session is not None:
-                connection.session.resync(watched.key[1], at, finished=finished, force=force)
-                self.serve(connection)
+        """Compare every subscription with what is kept (see Audit), and listen to nothing that nobody wants."""
+        self.channels.leave_all_but({*self.watching.channels, *self._feeds.channels, self._pulse.channel})
+        await self._audit.run()
 
 
 async def _unless(event: asyncio.Event, seconds: float) -> None:
