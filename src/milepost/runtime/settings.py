@@ -201,6 +201,12 @@ class Settings(BaseSettings):
     retention_failed: Kept = Field(
         default=90 * 86_400.0, ge=RETENTION_S, le=CENTURY_S, description="Tasks that failed; forever: never."
     )
+    retention_rate: float = Field(
+        default=500.0,
+        ge=1,
+        le=100_000,
+        description="So many old tasks are deleted a second at most, by all workers together.",
+    )
 
     webhooks: bool = Field(default=True, description="Whether this worker sends webhooks, beside its tasks.")
     webhook_timeout: float = Field(default=15.0, gt=0, le=60, description="A receiver has so long to answer.")

@@ -73,7 +73,11 @@ GROUPS: Final = (
             "retry_base": SECONDS, "retry_cap": SECONDS,
         },
     ),
-    Group("Keeping tasks", "worker, api", {"retention": SECONDS, "retention_failed": SECONDS}),
+    Group(
+        "Keeping tasks",
+        "worker, api",
+        {"retention": SECONDS, "retention_failed": SECONDS, "retention_rate": "1/s"},
+    ),
     Group(
         "Webhooks",
         "worker",

@@ -14,6 +14,7 @@ QUEUES_MOST: Final = 1_000
 PAUSE: Final = 9.0
 """Between two batches, as a multiple of what the one before took: deleting takes a tenth of one connection."""
 PAUSE_AT_LEAST_S: Final = 0.05
+"""From the beginning of one to that of the next, whatever the rate."""
 ROUND_EVERY_S: Final = 60.0
 """Between the end of a round through all queues and the next."""
 
@@ -66,11 +67,12 @@ class Retention(Store):
         seconds: float = rows[0][0]
         return seconds
 
-    async def forget(self, keep: Keep, limit: int) -> Batch | None:
+    async def forget(self, keep: Keep, limit: int, rate: float) -> Batch | None:
         """Delete some of the tasks that are older than they are kept; None if that is not ours to do now.
 
         Who is at it holds a row that others pass over, so there is one batch at a time, by whatever process, and the
-        pause after it is for all. Of `limit` tasks that are looked at those stay that are still needed.
+        pause after it is for all: it is as long as `rate` tasks a second ask for, and longer where Postgres is slow. Of
+        `limit` tasks that are looked at those stay that are still needed.
         """
         async with self._transaction() as connection:
             # What a crash loses of it is done again, so nobody has to wait for the disk.
@@ -93,7 +95,7 @@ class Retention(Store):
                 else:
                     place = await _line_after(connection, place)
             over = place.queue is None
-            least_s = ROUND_EVERY_S if over else PAUSE_AT_LEAST_S if seen else 0.0
+            least_s = ROUND_EVERY_S if over else max(PAUSE_AT_LEAST_S, deleted / rate) if seen else 0.0
             await connection.execute(sql("retention_advance"), *place, deleted, PAUSE, least_s)
             return Batch(seen, deleted, over)
 

@@ -41,7 +41,7 @@ async def _forget(settings: Settings) -> None:
         batch = None
         while batch is None or not batch.over:
             await pool.execute("update milepost.retention_pass set next_at = now()")
-            batch = await Retention(pool).forget(Keep(0.0, 0.0), 100)
+            batch = await Retention(pool).forget(Keep(0.0, 0.0), 100, 1e6)
     finally:
         await pool.close()
 

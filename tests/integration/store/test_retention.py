@@ -22,6 +22,7 @@ pytestmark = pytest.mark.stack
 
 HOUR = 3600.0
 KEEP = Keep(HOUR, 10 * HOUR)
+FAST = 1e6
 EVERYTHING = (
     "milepost.tasks, milepost.attempts, milepost.outbox, milepost.cancellations, milepost.webhooks,"
     " milepost.deliveries, milepost.delivery_attempts, milepost.retention"
@@ -63,7 +64,7 @@ async def _round(pool: Pool, keep: Keep = KEEP, limit: int = 100) -> int:
     deleted = 0
     while True:
         await pool.execute("update milepost.retention_pass set next_at = now()")
-        batch = await Retention(pool).forget(keep, limit)
+        batch = await Retention(pool).forget(keep, limit, FAST)
         assert batch is not None
         deleted += batch.deleted
         if batch.over:
@@ -192,12 +193,23 @@ async def test_one_at_a_time_deletes_and_pauses_for_all(retention: Retention, po
     for _ in range(4):
         await _ended(pool, hours=2)
     await pool.execute("update milepost.retention_pass set next_at = now()")
-    batches = await asyncio.gather(*(retention.forget(KEEP, 2) for _ in range(8)))
+    batches = await asyncio.gather(*(retention.forget(KEEP, 2, FAST) for _ in range(8)))
     assert [batch.deleted for batch in batches if batch is not None] == [2]
     assert await retention.next_forgetting() > 0
-    assert await retention.forget(KEEP, 2) is None
+    assert await retention.forget(KEEP, 2, FAST) is None
     assert await _round(pool) == 2
     assert await retention.next_forgetting() > 30, "after a round there is nothing to do for a while"
+
+
+async def test_a_rate_is_kept_to_by_whoever_deletes(retention: Retention, pool: Pool) -> None:
+    for _ in range(3):
+        await _ended(pool, hours=2)
+    await pool.execute("update milepost.retention_pass set next_at = now()")
+    batch = await retention.forget(KEEP, 2, 1 / 500)
+    assert batch is not None
+    assert batch.deleted == 2
+    assert 900 < await retention.next_forgetting() <= 1000
+    assert await retention.forget(KEEP, 2, FAST) is None
 
 
 async def test_who_is_killed_in_the_middle_leaves_it_to_the_next(retention: Retention, pool: Pool) -> None:
@@ -206,9 +218,9 @@ async def test_who_is_killed_in_the_middle_leaves_it_to_the_next(retention: Rete
     async with pool.held() as other:
         await other.execute("begin")
         await other.execute("select from milepost.retention_pass for update")
-        assert await retention.forget(KEEP, 10) is None
+        assert await retention.forget(KEEP, 10, FAST) is None
         await other.execute("rollback")
-    batch = await retention.forget(KEEP, 10)
+    batch = await retention.forget(KEEP, 10, FAST)
     assert batch is not None
     assert batch.deleted == 1
 

@@ -11,7 +11,7 @@ from milepost.errors import Unavailable
 from milepost.runtime.settings import Settings
 from milepost.store import Filters, Finish, Held, Limited, Release, Retry, Store, migrate, open_pool, pending
 from milepost.store.connection import Pool
-from milepost.store.migrate import known
+from milepost.store.shipped import known
 from milepost.store.store import sql
 from milepost_schemas import Position, Priority, TaskState, TypeInfo
 from tests.conftest import MakeSettings, eventually

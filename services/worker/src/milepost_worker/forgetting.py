@@ -12,6 +12,9 @@ from milepost.store.retention import Keep, Retention
 log = get_logger("milepost.worker.forgetting")
 
 BATCH: Final = 200
+"""At most: what a submission's commit would wait for has to be small."""
+BATCHES_A_SECOND: Final = 10.0
+"""What is deleted is spread over a second, where the rate is one that needs no larger batches."""
 BATCH_AT_LEAST: Final = 20
 """Where Postgres is so slow that it gave up on more."""
 OTHERS_S: Final = (1.0, 3.0)
@@ -26,7 +29,9 @@ class Forgetting:
     def __init__(self, store: Retention, settings: Settings) -> None:
         self._store = store
         self._keep = Keep.of(settings)
-        self._limit = BATCH
+        self._rate = settings.retention_rate
+        self._most = int(min(BATCH, max(BATCH_AT_LEAST, self._rate / BATCHES_A_SECOND)))
+        self._limit = self._most
         self._deleted = 0
         """Not logged yet."""
 
@@ -46,13 +51,13 @@ class Forgetting:
     async def _forget(self) -> bool:
         """Delete a batch; return whether it was ours to do."""
         try:
-            batch = await self._store.forget(self._keep, self._limit)
+            batch = await self._store.forget(self._keep, self._limit, self._rate)
         except Unavailable:
             self._limit = max(BATCH_AT_LEAST, self._limit // 2)
             raise
         if batch is None:
             return False
-        self._limit = min(BATCH, self._limit * 2)
+        self._limit = min(self._most, self._limit * 2)
         self._deleted += batch.deleted
         if self._deleted and (batch.over or self._deleted >= _TOLD_AT):
             log.info("deleted tasks that ended long ago", tasks=self._deleted)

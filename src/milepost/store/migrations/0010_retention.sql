@@ -6,12 +6,6 @@ create table milepost.retention (
     updated_at timestamptz not null default now()
 );
 
--- The ends of a queue's tasks, oldest first; each end writes to one of the two.
-create index tasks_ended on milepost.tasks (queue, finished_at, id) where state in ('succeeded', 'cancelled');
-create index tasks_failed_ended on milepost.tasks (queue, finished_at, id) where state = 'failed';
--- What was told of a task.
-create index deliveries_by_task on milepost.deliveries (task_id);
-
 -- Whoever holds this row deletes what is old: where it has got to, and when it may go on.
 create table milepost.retention_pass (
     one boolean primary key default true check (one),

@@ -1,6 +1,3 @@
--- The log of one webhook by state, in order: a look for the few that failed reads none of those that were delivered.
-create index deliveries_by_state on milepost.deliveries (webhook_id, state, id);
-
 -- What ends while a webhook is disabled is noted and not sent: its owner finds it in the log, and may replay it.
 create or replace function milepost.note_deliveries() returns trigger language plpgsql as $$
 begin
