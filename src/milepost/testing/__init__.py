@@ -11,6 +11,7 @@ import orjson
 import uuid_utils.compat as uuid_utils
 from pydantic import TypeAdapter
 
+from milepost.domain.whole import check_exact
 from milepost.errors import TaskDefinitionError
 from milepost.tasks.context import Context
 from milepost.tasks.loglines import HandlerLog, LogLine
@@ -74,5 +75,7 @@ async def run_task(
         value = await handler(*arguments)
     else:
         value = await asyncio.to_thread(handler, *arguments)
-    ran.result = orjson.loads(definition.result.dump_json(value))
+    result = definition.result.dump_json(value)
+    check_exact(result)
+    ran.result = orjson.loads(result)
     return ran

@@ -80,3 +80,21 @@ async def test_handlers_that_go_on_keep_their_slots_but_never_more_than_half_of_
             await job.finished
     assert len(running.leftovers) == 0
     assert running.free == 2
+
+
+async def test_a_result_that_would_lose_digits_is_refused_and_says_what_to_do() -> None:
+    @task("x.wide")
+    async def wide(_ctx: Context) -> dict[str, int]:
+        return {"n": 2**64}
+
+    @task("x.wide_thread")
+    def wide_in_a_thread(_ctx: Context) -> dict[str, int]:
+        return {"n": 10**400}
+
+    for outcome in (
+        await call(_definition("x.wide"), (None,)),
+        await ThreadJob(_definition("x.wide_thread"), (None,)).finished,
+    ):
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.type, outcome.error.retryable) == ("InvalidResult", False)
+        assert "return it as text" in outcome.error.message

@@ -5,12 +5,12 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from milepost.domain.whole import is_exact
 from milepost_api.problems import Refusal, finding
 from milepost_schemas.problem import ProblemType
 
 DEPTH: Final = 64
 _EXACT: Final = 2.0**63
-_DIGITS: Final = 20
 _MALFORMED: Final = "The body is not JSON: {}. Nothing was stored; correct it and send it again."
 
 
@@ -67,7 +67,7 @@ def _refuse_wide(body: bytes) -> None:
 
 
 def _narrow(digits: str) -> None:
-    if len(digits) > _DIGITS or not -(2**63) <= int(digits) < 2**64:
+    if not is_exact(digits):
         _refuse("a whole number does not fit in 64 bits and would lose digits; send it as text")
 
 

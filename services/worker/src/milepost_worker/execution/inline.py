@@ -7,6 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from milepost.domain.whole import check_exact
 from milepost.tasks.definition import TaskDefinition
 from milepost_worker.execution.job import RESULT_BYTES
 from milepost_worker.outcome import Failed, Succeeded, ended, failure
@@ -16,6 +17,7 @@ def encode_result(definition: TaskDefinition, value: Any) -> Succeeded | Failed:
     """Return a handler's value as the outcome it makes: its JSON text, or why there is none."""
     try:
         text = definition.result.dump_json(value)
+        check_exact(text)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - any value may come back
