@@ -149,6 +149,13 @@ async def test_queries_that_cannot_be_used_are_refused(api: Api, query: str) -> 
     assert (answer.status, answer.kind) == (422, "invalid-request")
 
 
+@pytest.mark.parametrize("fingerprint", ["%00", "%ff", "x", "0123456789ABCDEF", "0" * 17])
+async def test_what_is_no_fingerprint_is_refused(api: Api, fingerprint: str) -> None:
+    answer = await api.get(f"{PATH}/groups/{fingerprint}")
+    assert (answer.status, answer.kind) == (422, "invalid-request")
+    assert answer.json["errors"][0]["path"] == "/fingerprint"
+
+
 async def test_a_replay_at_a_rate_goes_on_when_the_api_is_killed_and_loses_and_doubles_nothing(
     fresh: MakeSettings, tmp_path: Path
 ) -> None:

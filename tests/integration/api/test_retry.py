@@ -72,7 +72,7 @@ async def test_what_is_not_over_and_what_succeeded_is_refused_with_its_state(api
     done = (await api.submit()).json
     await run(store, done["id"], TaskState.SUCCEEDED, result="1")
     path = f"/v1/tasks/{done['id']}/retry"
-    assert "is succeeded" in await refused()
+    assert "has succeeded" in await refused()
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "retry"), ("GET", "attempts")])

@@ -1,5 +1,6 @@
 """What a caller asks for: what a body says, and ids and names in the path."""
 
+import re
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from milepost_schemas.problem import ProblemType
 from milepost_schemas.queues import queue_problem
 
 _ID_LENGTH: Final = 36
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,6 +41,15 @@ def path_id(call: Call, otherwise: str, name: str = "id") -> UUID:
     except ValueError:
         pass
     raise Refusal(ProblemType.NOT_FOUND, otherwise)
+
+
+def path_fingerprint(call: Call) -> str:
+    """Return the fingerprint in the path. Raises Refusal for what is none."""
+    text: str = call.scope["path_params"]["fingerprint"]
+    if _FINGERPRINT.fullmatch(text) is None:
+        row = finding(("fingerprint",), "should be 16 hexadecimal digits, as GET /v1/dead-letters has them")
+        raise Refusal(ProblemType.INVALID, "This is no fingerprint of a group.", [row])
+    return text
 
 
 def queue_of(call: Call) -> str:

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter
 
 from milepost.store.deadletters import COUNTED
+from milepost_api.asked import path_fingerprint
 from milepost_api.endpoint import Call, Endpoint, JsonEndpoint
 from milepost_api.filters import LIMIT, Readers, read_limit, read_name, read_query
 from milepost_api.openapi import IF_NONE_MATCH, answer, body, needs, parameter, polled, problems
@@ -66,7 +67,7 @@ async def list_members(call: Call) -> Reply:
     """Show the dead letters of one group, the newest first."""
     store, cursors = call.services.dead_letters, call.services.cursors
     asked = read_query(call.scope["query_string"], _PAGE)
-    fingerprint: str = call.scope["path_params"]["fingerprint"]
+    fingerprint = path_fingerprint(call)
     limit, kind = asked.get("limit", _DEFAULT), asked.get("kind", "task")
     shape = (_MEMBERS, fingerprint, kind)
     before = cursors.read(call.tenant, shape, asked["cursor"]) if "cursor" in asked else None

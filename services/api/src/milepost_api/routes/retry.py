@@ -37,8 +37,8 @@ async def retry(call: Call) -> Reply:
     if await _waits_again(call, row):
         # Somebody was faster, or this is the same request once more.
         return json_reply(row_bytes(row, services.settings))
-    why = "it has its result" if row["state"] == TaskState.SUCCEEDED else "it is not over"
-    detail = f"The task is {row['state']}: {why}. Only a task that failed or was cancelled can be retried."
+    how = "has succeeded" if row["state"] == TaskState.SUCCEEDED else f"is {row['state']}: it is not over"
+    detail = f"The task {how}. Only a task that failed or was cancelled can be retried. Nothing was changed."
     raise Refusal(ProblemType.STATE, detail)
 
 
