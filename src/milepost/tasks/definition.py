@@ -126,6 +126,9 @@ def task(
     """
     from milepost.tasks.registry import registry
 
+    if callable(type_):
+        name = getattr(type_, "__name__", "it")
+        raise TaskDefinitionError(f'A task type needs a name: write @task("some.name") above {name}, not @task alone.')
     if not _NAME.match(type_):
         raise TaskDefinitionError(f"{type_!r} cannot name a task: letters, digits, '.', '_' and '-', up to 100.")
     if not _NAME.match(queue):

@@ -46,6 +46,11 @@ def load(modules: Iterable[str]) -> Registry:
     Raises TaskDefinitionError, which says which cannot be imported, and why.
     """
     for name in modules:
+        if name.endswith(".py"):
+            module = name.removesuffix(".py").removeprefix("./").replace("/", ".")
+            raise TaskDefinitionError(
+                f"Tasks come from modules, and {name!r} is a file. Write {module}, and start in the folder it is below."
+            )
         try:
             import_module(name)
         except TaskDefinitionError:

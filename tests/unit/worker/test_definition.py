@@ -97,6 +97,18 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], word
         task("x.bad", **options)  # type: ignore[arg-type]
 
 
+def test_a_decorator_without_a_name_says_how_to_write_it() -> None:
+    with pytest.raises(TaskDefinitionError, match=r'write @task\("some.name"\) above bare'):
+
+        @task  # type: ignore[arg-type]
+        def bare(_ctx: Context) -> None: ...
+
+
+def test_a_file_in_place_of_a_module_is_told_what_to_write() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"Write no\.such_tasks, and"):
+        load(["./no/such_tasks.py"])
+
+
 def test_a_handler_of_another_shape_is_refused() -> None:
     with pytest.raises(TaskDefinitionError, match="handler takes"):
 
