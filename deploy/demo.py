@@ -27,7 +27,7 @@ async def demo(repository: str, ref: str) -> int:
         run = await client.submit("repository.analyse", {"repository": repository, "ref": ref})
         sys.stdout.write(f"Accepted as task {run.id}\n")
         sys.stdout.flush()
-        ended = await follow([run], make_view())
+        ended = await follow(client, [run], make_view())
         if run.task.state is TaskState.SUCCEEDED:
             Console().print(render_report(await run.result(Report)))
     return ended

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     # aiokafka writes each refused connection to standard error; commands say it once, services in their logs.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    _say_what_is_waited_for()
     try:
         outcome = milepost.main(args=argv, prog_name="milepost", standalone_mode=False)
     except click.exceptions.Exit as ending:
@@ -77,6 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"milepost: {error}", err=True)
         return exit_of(error)
     return outcome if isinstance(outcome, int) else Exit.DONE
+
+
+class _Said(logging.Handler):
+    """Writes what is logged for the person at the terminal, above bars where there are any."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"milepost: {record.getMessage()}", err=True)
+
+
+def _say_what_is_waited_for() -> None:
+    waiting = logging.getLogger("milepost.client.http")
+    if not waiting.handlers:
+        waiting.addHandler(_Said(logging.INFO))
+        waiting.setLevel(logging.INFO)
+        waiting.propagate = False
 
 
 if __name__ == "__main__":

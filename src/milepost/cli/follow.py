@@ -3,17 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Final
 
 import click
 
 from milepost.cli.exits import Exit
 from milepost.cli.show import View
-from milepost.client import Run
-from milepost.errors import Refused
+from milepost.client import Client, Run
+from milepost.errors import Refused, Unreachable
+from milepost_schemas.queue import Reason
 from milepost_schemas.task import TaskState
 
+QUEUED_S: Final = 3.0
+"""Of a task that is queued for so long it is asked why, and again after so long."""
+EXPLAINED: Final = 5
+"""Of so many tasks at a time."""
+_KEEPING: Final = frozenset({Reason.PAUSED, Reason.NO_WORKER, Reason.LIMIT, Reason.IN_LINE})
 
-async def follow(runs: Sequence[Run], view: View, *, tail: int = 0, tree: bool = False) -> Exit:
+
+async def follow(client: Client, runs: Sequence[Run], view: View, *, tail: int = 0, tree: bool = False) -> Exit:
     """Show every event of every task; return how they ended, all in all. Raises what the first failed watch did.
 
     `tail`: so many of the lines and chunks that each of them streamed before are shown too; `tree`: so are their
@@ -21,13 +29,13 @@ async def follow(runs: Sequence[Run], view: View, *, tail: int = 0, tree: bool =
     """
     with view:
         watches = [asyncio.create_task(_follow(run, view, tail, tree)) for run in runs]
-        ticks = asyncio.create_task(_tick(view))
+        besides = [asyncio.create_task(_tick(view)), asyncio.create_task(_why_queued(client, runs, view))]
         try:
             await asyncio.gather(*watches)
         finally:
-            for task in (ticks, *watches):
+            for task in (*besides, *watches):
                 task.cancel()
-            await asyncio.gather(ticks, *watches, return_exceptions=True)
+            await asyncio.gather(*besides, *watches, return_exceptions=True)
     return Exit.DONE if all(run.task.state is TaskState.SUCCEEDED for run in runs) else Exit.FAILED
 
 
@@ -45,6 +53,27 @@ async def _tick(view: View) -> None:
     while True:
         await asyncio.sleep(1.0)
         view.tick()
+
+
+async def _why_queued(client: Client, runs: Sequence[Run], view: View) -> None:
+    """Say of tasks that stay queued what keeps them there: nothing of that comes over the stream."""
+    while True:
+        waited = {run: run.task.epoch for run in runs if _is_queued(run)}
+        await asyncio.sleep(QUEUED_S)
+        still = [run for run, epoch in waited.items() if _is_queued(run) and run.task.epoch == epoch]
+        for run in still[:EXPLAINED]:
+            try:
+                explained = await client.queues.explain(run.id)
+            except Refused:
+                return  # a key that may not ask
+            except Unreachable:
+                break
+            if _is_queued(run) and explained.reason in _KEEPING:
+                view.waits(run.task, explained)
+
+
+def _is_queued(run: Run) -> bool:
+    return run.known and run.task.state is TaskState.QUEUED
 
 
 def explain(runs: Sequence[Run]) -> None:

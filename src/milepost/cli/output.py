@@ -8,6 +8,7 @@ from typing import Any
 import click
 import orjson
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from milepost_schemas.task import Progress, Task
 
@@ -16,9 +17,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, 
 
 def write_json(value: Any, *, line: bool = False) -> None:
     """Write a value as JSON: indented, or as one line of many."""
-    options = orjson.OPT_APPEND_NEWLINE | (0 if line else orjson.OPT_INDENT_2)
-    sys.stdout.write(orjson.dumps(value, default=_plain, option=options).decode())
+    sys.stdout.write(json_text(value, indented=not line) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: Any, *, indented: bool = False) -> str:
+    """Return a value as JSON, on one line unless it is to be indented."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indented else 0).decode()
+    except TypeError:
+        # Whole numbers beyond 64 bits, of which there are some in what workers of older versions wrote.
+        return to_json(value, indent=2 if indented else None).decode()
 
 
 def write(*lines: str) -> None:
@@ -56,7 +65,7 @@ def task_lines(task: Task) -> Iterable[str]:
         if value is not None:
             yield f"{name:<9} {printable(str(value))}"
     if task.result is not None:
-        yield "result    " + printable(orjson.dumps(task.result).decode())
+        yield "result    " + printable(json_text(task.result))
 
 
 def progress_text(progress: Progress) -> str:

@@ -89,7 +89,10 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SettingsError(f"{url!r} is not the address of an API. Write it like http://127.0.0.1:8000.")
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    if url.endswith("/v1"):
+        raise SettingsError(f"{url!r} is the address of an API and /v1, which clients add. Write {url[:-3]}")
+    return url
 
 
 def _is_local(url: str) -> bool:

@@ -11,6 +11,7 @@ import orjson
 
 from milepost.client.credential import Credential
 from milepost.client.fold import LOST
+from milepost.client.reading import read_json
 from milepost.client.waiting import Link, Protocol, Waiting
 from milepost.errors import Forbidden, MilepostError, NotFound, Refused, TooManyRequests, Unauthenticated, Unreachable
 from milepost.runtime.lifecycle import jittered
@@ -233,8 +234,8 @@ class Connection:
         self._heard_at = asyncio.get_running_loop().time()
         if message.type is aiohttp.WSMsgType.TEXT:
             try:
-                frame = orjson.loads(message.data)
-            except orjson.JSONDecodeError as error:
+                frame = read_json(message.data)
+            except ValueError as error:
                 raise Protocol("a frame that is not JSON") from error
             if not isinstance(frame, dict):
                 raise Protocol("a frame that is not an object")

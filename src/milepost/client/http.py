@@ -1,6 +1,7 @@
 """Requests to the API: one session, bounded waits, repeats that cannot double anything."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -10,11 +11,16 @@ from opentelemetry import trace
 
 from milepost.client.address import Address
 from milepost.client.credential import Credential
+from milepost.client.reading import read_json
 from milepost.errors import ClientError, Finding, IdempotencyKeyInFlight, Refused, Unreachable
 from milepost.runtime.lifecycle import jittered
 
+log = logging.getLogger("milepost.client.http")
+
 REPEAT_S: Final = 30.0
 """Repeats of one call end after this."""
+TELL_S: Final = 1.0
+"""A first wait that is longer is logged, and so is every second one, once for each call."""
 _CONNECT_S: Final = 3.0
 _ANSWER_S: Final = 10.0
 _EXPIRED: Final = 401
@@ -31,8 +37,8 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         """Return the body. Raises Unreachable if it is not JSON: then it was not Milepost that answered."""
         try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
+            return read_json(self.body)
+        except ValueError:
             raise Unreachable(
                 f"What answered with status {self.status} did not send JSON, so it is not Milepost's API. "
                 "Check MILEPOST_URL, and proxies on the way."
@@ -110,6 +116,7 @@ class Http:
             body = orjson.dumps(json)
             sent["Content-Type"] = "application/json"
         attempt = 0
+        told = False
         while True:
             wait = jittered(attempt, base=0.2, cap=3.0)
             failure: ClientError
@@ -132,6 +139,7 @@ class Http:
                 failure = Unreachable(f"{self.address.url} does not speak HTTP as an API does ({error}).")
             if loop.time() + wait >= end:
                 raise failure
+            told = told or _tell(failure, attempt, wait, end - loop.time())
             await asyncio.sleep(wait)
             attempt += 1
 
@@ -172,7 +180,11 @@ def refused(answer: Answer) -> Refused:
         problem = None
     if not isinstance(problem, dict):
         text = answer.body[:200].decode(errors="replace").strip()
-        return Refused(answer.status, "about:blank", f"HTTP {answer.status}: {text or 'no explanation'}")
+        return Refused(
+            answer.status,
+            "about:blank",
+            f"HTTP {answer.status}: {text or 'no explanation'}\nThis is no answer of the API. Check MILEPOST_URL.",
+        )
     type_ = str(problem.get("type", "about:blank"))
     detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status}")
     rows = problem.get("errors")
@@ -209,3 +221,11 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, float(headers.get("Retry-After", "0")))
     except ValueError:
         return 0.0
+
+
+def _tell(failure: ClientError, attempt: int, wait: float, left: float) -> bool:
+    """Log why a caller waits, unless it may be over at once; return whether that was done."""
+    if attempt == 0 and wait <= TELL_S:
+        return False
+    log.info("%s Trying again for up to %.0f s.", failure, left)
+    return True

@@ -7,10 +7,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from uuid import UUID
 
-import orjson
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from milepost.client.events import RunEvent, is_over
+from milepost.client.reading import read_json
 from milepost.client.rollup import Rollup, rollup
 from milepost.client.subscription import Subscription
 from milepost.client.waiting import Link
@@ -132,8 +133,8 @@ class Run:
             if task.state is not TaskState.SUCCEEDED:
                 raise TaskFailed(_why(task), task)
             # None: the result is null, or too large to be shown inside the task.
-            body = await self._client.result(self.id) if task.result is None else orjson.dumps(task.result)
-        return orjson.loads(body) if model is None else TypeAdapter(model).validate_json(body)
+            body = await self._client.result(self.id) if task.result is None else to_json(task.result)
+        return read_json(body) if model is None else TypeAdapter(model).validate_json(body)
 
     async def _events(self, subscription: Subscription) -> AsyncGenerator[RunEvent, None]:
         while True:

@@ -101,6 +101,26 @@ async def test_ctrl_c_leaves_the_task_running_and_says_how_to_come_back(system: 
     assert (await milepost(system, "watch", out.strip()))[0] == 0
 
 
+async def test_who_watches_a_task_that_nobody_can_run_is_told_why(system: System) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "milepost.cli", "submit", "demo.echo", "--queue", "nobody", "--watch"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=system._env,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    word, id_ = (await process.stderr.readline()).decode().split()
+    assert word == "Task"
+    assert b"queued" in await process.stdout.readline()
+    async with asyncio.timeout(60):
+        assert b"No live worker serves queue nobody" in await process.stdout.readline()
+    assert (await milepost(system, "cancel", id_))[0] == 0
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert b"cancelled" in out
+
+
 async def test_cancel_ends_a_task(system: System, tmp_path: Path) -> None:
     payload = json.dumps({"path": str(tmp_path / "never")})
     _, out, _ = await milepost(system, "submit", "test.gate", "--payload", payload)
@@ -143,7 +163,7 @@ async def test_what_succeeded_cannot_be_retried_and_that_ends_with_2(system: Sys
     _, out, _ = await milepost(system, "submit", "demo.echo", "--payload", '{"a": 1}', "--wait", "--json")
     status, _, err = await milepost(system, "retry", json.loads(out)["id"])
     assert status == 2
-    assert "is succeeded" in err
+    assert "has succeeded" in err
 
 
 async def test_doctor_finds_everything_well(system: System) -> None:

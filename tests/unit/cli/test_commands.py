@@ -88,6 +88,23 @@ def test_wrong_usage_ends_with_2_and_one_readable_message(argv: list[str], capsy
     assert "Traceback" not in captured.err
 
 
+def test_a_command_that_is_almost_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sumbit", "demo.count"]) == 2
+    assert "Did you mean 'submit'?" in capsys.readouterr().err
+
+
+def test_who_waits_for_an_api_that_is_away_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MILEPOST_API_KEY", "key")
+    monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("milepost.client.http.REPEAT_S", 1.2)
+    assert main(["list"]) == 3
+    waiting, given_up = capsys.readouterr().err.splitlines()
+    assert waiting.endswith("Trying again for up to 1 s.")
+    assert "does not answer" in given_up
+
+
 def test_nobody_there_ends_with_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MILEPOST_API_KEY", "key")
     monkeypatch.setenv("MILEPOST_URL", "http://127.0.0.1:9")

@@ -30,6 +30,7 @@ def test_topics_that_are_missing_or_too_small_are_named_with_what_to_do() -> Non
     ("group", "busy", "ok", "says"),
     [
         (Group(2, {}, {PLACE: 0}, frozenset()), False, True, "nothing waits"),
+        (Group(1, {}, {PLACE: 0}, frozenset()), False, True, "1 member,"),
         (Group(0, {PLACE: 3}, {PLACE: 3}, frozenset()), False, False, "no members"),
         (Group(2, {PLACE: 3}, {PLACE: 3}, frozenset()), False, False, "do not move (events/0)"),
         (Group(2, {PLACE: 3}, {PLACE: 9}, frozenset({PLACE})), False, True, "9 records wait"),

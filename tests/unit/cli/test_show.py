@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,8 @@ from milepost.cli.show.bars import Bars
 from milepost.cli.show.lines import JsonLines, Lines
 from milepost.client import RunEvent
 from milepost_schemas.position import Position
-from milepost_schemas.task import Progress
+from milepost_schemas.queue import Explanation, Reason
+from milepost_schemas.task import Progress, TaskState
 
 ID = "01941f29-7c00-7d3e-8a5b-0242ac120002"
 
@@ -61,6 +63,42 @@ def test_lines_say_each_change_once_and_progress_now_and_then(capsys: pytest.Cap
         "demo.count ac120002: 1/4 files, 25%, 2 files/s, 1.5 s left, src/�[31m",
         "demo.count ac120002: succeeded after 2.5 s (4/4 files)",
     ]
+
+
+def waiting(reason: Reason, detail: str) -> Explanation:
+    return Explanation(task=UUID(ID), state=TaskState.QUEUED, reason=reason, detail=detail)
+
+
+WAITS = [
+    waiting(Reason.IN_LINE, "2 tasks come before it."),
+    waiting(Reason.IN_LINE, "1 task comes before it."),
+    waiting(Reason.NO_WORKER, "No live worker\x1b[31m."),
+]
+
+
+def test_lines_say_once_for_each_reason_why_a_task_stays_queued(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as view:
+        view.event(STORY[0])
+        for why in WAITS:
+            view.waits(STORY[0].task, why)
+    assert capsys.readouterr().out.splitlines() == [
+        "demo.count ac120002: queued",
+        "demo.count ac120002: 2 tasks come before it.",
+        "demo.count ac120002: No live worker�[31m.",
+    ]
+
+
+def test_bars_say_why_a_task_stays_queued() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=110, color_system=None)
+    with Bars(console) as view:
+        view.waits(STORY[0].task, WAITS[0])  # before anything was heard of it
+        view.event(STORY[0])
+        for why in WAITS:
+            view.waits(STORY[0].task, why)
+    assert isinstance(console.file, io.StringIO)
+    written = console.file.getvalue()
+    assert written.count("demo.count ac120002: 2 tasks come before it.") == 1
+    assert "demo.count ac120002: No live worker�[31m." in written
 
 
 def test_json_is_every_event_as_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,11 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         find_address(url, "key")
 
 
+def test_an_address_that_names_the_version_says_how_to_write_it() -> None:
+    with pytest.raises(SettingsError, match=r"Write http://127\.0\.0\.1:8000$"):
+        find_address("http://127.0.0.1:8000/v1/", "key")
+
+
 def test_the_key_is_not_shown() -> None:
     assert "secret" not in repr(find_address("http://127.0.0.1:1", "secret"))
 

@@ -1,5 +1,6 @@
 """What the client sends, and what it makes of refusals."""
 
+import logging
 from datetime import timedelta
 
 import orjson
@@ -7,10 +8,12 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from milepost.client import Client
 from milepost.client.client import submission
 from milepost.client.http import Answer, current_traceparent, refused
+from milepost.client.reading import read_json
 from milepost.errors import ClientError, Refused, Unreachable
 from milepost_schemas.problem import ProblemType
 
@@ -56,7 +59,9 @@ def test_a_problem_newer_than_the_client_is_refused_all_the_same() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[1]", b'"x"'])
 def test_an_answer_of_something_else_still_says_its_status(body: bytes) -> None:
-    assert "HTTP 502" in str(refused(Answer(502, {}, body)))
+    said = str(refused(Answer(502, {}, body)))
+    assert "HTTP 502" in said
+    assert "Check MILEPOST_URL" in said
 
 
 def test_an_answer_that_is_not_json_is_not_milepost() -> None:
@@ -86,3 +91,19 @@ def test_a_run_knows_nothing_before_it_asked() -> None:
     run = Client("http://127.0.0.1:9", "key").run("01941f29-7c00-7d3e-8a5b-0242ac120002")
     with pytest.raises(ValueError, match="refresh"):
         _ = run.task
+
+
+def test_results_of_older_workers_with_numbers_no_float_holds_are_read() -> None:
+    wide = {"state": "succeeded", "result": 10**400}
+    assert Answer(200, {}, to_json(wide)).json() == wide
+    assert read_json(to_json(wide).decode()) == wide
+
+
+async def test_a_call_that_waits_says_once_what_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "milepost.client.http")
+    async with Client("http://127.0.0.1:9", "key", repeat_for=1.2) as client:
+        with pytest.raises(Unreachable):
+            await client.submit("demo.count")
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "milepost.client.http"]
+    assert "does not answer" in said
+    assert "Trying again for up to 1 s" in said

@@ -159,7 +159,9 @@ def refusal(connection: ServerConnection, request: Request, allowed_origins: fro
     """Return the answer to a request that is not upgraded; None for one that may be."""
     path, _, query = request.path.partition("?")
     if path != PATH:
-        return connection.respond(HTTPStatus.NOT_FOUND, f"The stream is at {PATH}.\n")
+        return connection.respond(
+            HTTPStatus.NOT_FOUND, f"This is the notifier. Its stream is at {PATH}; the API is at another address.\n"
+        )
     if query and _TICKET.fullmatch(query) is None:
         return connection.respond(HTTPStatus.BAD_REQUEST, _NO_QUERY)
     try:

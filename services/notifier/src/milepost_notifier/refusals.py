@@ -1,6 +1,7 @@
 """Requests over HTTP that get no stream: problem+json, as from the api."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
@@ -12,6 +13,11 @@ from milepost.runtime.tracing import new_traceparent, trace_id_of, valid_tracepa
 from milepost_schemas.problem import MEDIA_TYPE, ProblemType
 
 log = get_logger("milepost.notifier.http")
+
+
+_ELSEWHERE: Final = (
+    "This is the notifier. Its streams are at /v1/tasks/ID/events and /v1/events; the API is at another address."
+)
 
 
 class Refusal(MilepostError):
@@ -71,7 +77,7 @@ async def answering(
         refused = Refusal(ProblemType.METHOD, f"Here you can use {allowed}.", {hdrs.ALLOW: allowed})
         return refused.response(_trace_of(request))
     except web.HTTPNotFound:
-        refused = Refusal(ProblemType.NOT_FOUND, "Streams are at /v1/tasks/ID/events and /v1/events.")
+        refused = Refusal(ProblemType.NOT_FOUND, _ELSEWHERE)
         return refused.response(_trace_of(request))
     except ConnectionError:
         raise  # the client is gone, and nobody is there to be answered

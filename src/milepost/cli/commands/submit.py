@@ -58,8 +58,10 @@ def submit(
         async with Client() as client:
             run = await client.submit(type_, **arguments)
             submitted.append(run)
+            if (watch or wait) and not as_json:
+                click.echo(f"Task {run.id}", err=True)
             if watch:
-                return await _watch(run, as_json=as_json, logs=logs)
+                return await _watch(client, run, as_json=as_json, logs=logs)
             if wait:
                 return await _wait(run, as_json=as_json)
             _accepted(run, as_json=as_json)
@@ -82,8 +84,8 @@ def _accepted(run: Run, *, as_json: bool) -> None:
         click.echo(f"Watch it with: milepost watch {run.id}", err=True)
 
 
-async def _watch(run: Run, *, as_json: bool, logs: bool) -> Exit:
-    ended = await follow([run], make_view(as_json=as_json, logs=logs), tail=TAIL if logs else 0)
+async def _watch(client: Client, run: Run, *, as_json: bool, logs: bool) -> Exit:
+    ended = await follow(client, [run], make_view(as_json=as_json, logs=logs), tail=TAIL if logs else 0)
     if not as_json:
         explain([run])
         if run.task.state is TaskState.SUCCEEDED:

@@ -24,7 +24,7 @@ def watch(ids: tuple[str, ...], tree: bool, logs: bool, as_json: bool) -> Exit:
         async with Client() as client:
             runs = [client.run(id_) for id_ in dict.fromkeys(ids)]
             view = make_view(as_json=as_json, logs=logs)
-            ended = await follow(runs, view, tail=TAIL if logs else 0, tree=tree)
+            ended = await follow(client, runs, view, tail=TAIL if logs else 0, tree=tree)
             if not as_json:
                 explain(runs)
             return ended

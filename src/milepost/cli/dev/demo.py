@@ -38,7 +38,7 @@ class Demo:
             run = await client.submit(TYPE, self._payload)
             narrator.say(f"Accepted as task {run.id}; its progress comes live over {plan.stream_url}")
             view: View = Bars(narrator.console) if narrator.terminal else Lines()
-            ended = await follow([run], view)
+            ended = await follow(client, [run], view)
             if run.task.state is TaskState.SUCCEEDED:
                 report = await client.run(run.id).result()
                 narrator.show(_rendered(report))

@@ -58,7 +58,7 @@ class Service:
             end.cancel()
             await asyncio.gather(ready, end, return_exceptions=True)
         if not ready.done() or ready.cancelled():
-            raise ServiceFailed(self._account(f"{_ending(self.process.returncode)} before it was ready"))
+            raise ServiceFailed(self._account(f"{ending(self.process.returncode)} before it was ready"))
 
     async def keep(self) -> None:
         """Start it again whenever it ends, with growing waits; ends once it is being stopped."""
@@ -73,7 +73,7 @@ class Service:
                 failures = 0 if loop.time() - began > _GOOD_S else failures + 1
                 wait = 0.0 if failures == 0 else min(_BACKOFF_CAP_S, 0.25 * 2.0**failures)
                 when = f"in {wait:.1f} s" if wait else "at once"
-                self._say(f"{self.name} {_ending(status)}; it starts again {when}. Its log: {self.process.log_path}")
+                self._say(f"{self.name} {ending(status)}; it starts again {when}. Its log: {self.process.log_path}")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._reloading.wait()
@@ -117,7 +117,8 @@ class Service:
         return f"{self.name} {what}. The end of {self.process.log_path}:\n{tail}"
 
 
-def _ending(status: int | None) -> str:
+def ending(status: int | None) -> str:
+    """Return how a process ended, in words: of its status, below 0 the signal that ended it."""
     if status is not None and status < 0:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-status).name}"

@@ -18,7 +18,7 @@ import orjson
 from milepost.cli.dev.narrator import Narrator
 from milepost.cli.dev.plan import METRICS_FILE, Plan, write_environment, write_scraped
 from milepost.cli.dev.reload import on_change, places_of
-from milepost.cli.dev.service import Service
+from milepost.cli.dev.service import Service, ending
 from milepost.client.address import ENVIRONMENT_FILE
 from milepost.embedded import EmbeddedError, ManagedProcess, Stack, StackRunning
 from milepost.embedded.pidfiles import sweep
@@ -209,7 +209,7 @@ class Stand:
                 return
             failures += 1
             wait = min(10.0, 0.25 * 2.0**failures)
-            self._say(f"{server.name} ended with status {status}; it starts again in {wait:.1f} s")
+            self._say(f"{server.name} {ending(status)}; it starts again in {wait:.1f} s")
             await asyncio.sleep(wait)
             began = time.monotonic()
             try:

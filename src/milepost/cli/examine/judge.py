@@ -86,8 +86,9 @@ def topics(wanted: Mapping[str, int], found: Mapping[str, int]) -> list[tuple[st
 def group(name: str, what: str, found: Group, *, busy: bool = False) -> Finding:
     """Judge a consumer group; `busy`: its members have no room for more, so lag is no fault of theirs."""
     lag = sum(found.after.values())
+    members = f"{found.members} member{'' if found.members == 1 else 's'}"
     if lag == 0:
-        return Finding(name, ok=True, detail=f"{found.members} members, nothing waits")
+        return Finding(name, ok=True, detail=f"{members}, nothing waits")
     if found.members == 0:
         advice = f"Nobody reads {what}: start one of those that do."
         return Finding(name, ok=False, detail=f"{lag:,} records wait and the group has no members", advice=advice)
@@ -102,9 +103,7 @@ def group(name: str, what: str, found: Group, *, busy: bool = False) -> Finding:
             detail=f"{lag:,} records wait; {len(still)} partitions do not move ({shown})",
             advice="A reader replaces its consumer within 15 s by itself. If this stays, restart one after the other.",
         )
-    return Finding(
-        name, ok=True, detail=f"{found.members} members, {lag:,} records wait{' for free slots' if busy else ''}"
-    )
+    return Finding(name, ok=True, detail=f"{members}, {lag:,} records wait{' for free slots' if busy else ''}")
 
 
 def book(found: Book) -> list[Finding]:

@@ -16,6 +16,7 @@ from milepost.cli.show.streamed import Streamed
 from milepost.cli.show.view import RUNNING, Silence, silence_text, state_text, title
 from milepost.client import RunEvent
 from milepost.domain.progress import SILENT_S, left_now
+from milepost_schemas.queue import Explanation, Reason
 from milepost_schemas.task import Task as Shown
 from milepost_schemas.task import TaskState
 
@@ -49,6 +50,7 @@ class Bars:
         self._silence = Silence(clock)
         self._streamed = Streamed(clock, wanted=logs)
         self._shown: dict[UUID, Shown] = {}
+        self._told_reason: dict[UUID, Reason] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             _Field("title"),
@@ -89,6 +91,15 @@ class Bars:
         )
         if shown.state.terminal:
             self._progress.stop_task(bar)
+
+    def waits(self, task: Shown, explained: Explanation) -> None:
+        """Say why it does not start: in the bar, and above it, where there is room for all of it."""
+        if (bar := self._bars.get(task.id)) is None:
+            return  # nothing was heard of it yet
+        self._progress.update(bar, words=printable(explained.detail))
+        if explained.reason != self._told_reason.get(task.id):
+            self._told_reason[task.id] = explained.reason
+            self._print([f"{title(task)}: {printable(explained.detail)}"])
 
     def tick(self) -> None:
         """Count down, and say of tasks that run and are silent that they are."""

@@ -6,12 +6,13 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
 
-from milepost.cli.output import count_text, progress_text, write, write_json
+from milepost.cli.output import count_text, printable, progress_text, write, write_json
 from milepost.cli.show.streamed import Streamed
 from milepost.cli.show.view import STREAMED, Silence, silence_text, state_text, title
 from milepost.client import RunEvent
 from milepost.domain.progress import SILENT_S
 from milepost_schemas.event import EventKind
+from milepost_schemas.queue import Explanation, Reason
 from milepost_schemas.task import Task
 
 PROGRESS_EVERY_S: Final = 1.0
@@ -28,6 +29,7 @@ class Lines:
         self._running: dict[UUID, Task] = {}
         self._silence = Silence(clock)
         self._told_silence: dict[UUID, float] = {}
+        self._told_reason: dict[UUID, Reason] = {}
         self._streamed = Streamed(clock, wanted=logs)
 
     def __enter__(self) -> Self:
@@ -66,6 +68,12 @@ class Lines:
                 self._next[task.id] = now + PROGRESS_EVERY_S
                 write(f"{title(task)}: {progress_text(task.progress)}")
 
+    def waits(self, task: Task, explained: Explanation) -> None:
+        """Write why it does not start, once for each reason."""
+        if explained.reason != self._told_reason.get(task.id):
+            self._told_reason[task.id] = explained.reason
+            write(f"{title(task)}: {printable(explained.detail)}")
+
     def tick(self) -> None:
         """Say of tasks that run and are silent that they are, once, and again whenever it is twice as long."""
         write(*self._streamed.rested())
@@ -93,6 +101,9 @@ class JsonLines(Lines):
             },
             line=True,
         )
+
+    def waits(self, task: Task, explained: Explanation) -> None:
+        """Write nothing: programs ask themselves."""
 
     def tick(self) -> None:
         """Write nothing: programs have clocks."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from milepost.cli.output import printable, span
 from milepost.client import RunEvent
 from milepost_schemas.event import EventKind
+from milepost_schemas.queue import Explanation
 from milepost_schemas.task import Task, TaskState
 
 RUNNING: Final = TaskState.RUNNING
@@ -28,6 +29,9 @@ class View(Protocol):
 
     def event(self, event: RunEvent) -> None:
         """Show one event."""
+
+    def waits(self, task: Task, explained: Explanation) -> None:
+        """Show why a task that is queued does not start."""
 
     def tick(self) -> None:
         """Show that time goes by. Called about once a second."""
