@@ -14,6 +14,7 @@ _TENANT: Final = re.compile(r"\b(?:\w+\.)?tenant(?: \|\| '')? = \$\d+\b")
 _SECOND_WALLS: Final = {
     "deliveries_in_state: t.tenant || '' = $1 (1)": "joins tasks to deliveries that were held against the tenant",
     "deliveries_of: t.tenant || '' = $1 (1)": "the same",
+    "deliveries_replay: d.tenant || '' = $1 (1)": "what a page finds is held against the tenant when it is locked",
     "delivery_get: w.tenant = $1 (1)": "the delivery is held against the tenant too, and is its webhook's",
     "delivery_get: d.tenant || '' = $1 (1)": "the webhook is held against the tenant too",
     "delivery_get: t.tenant || '' = $1 (1)": "joins a task to a delivery that was held against the tenant",

@@ -168,7 +168,9 @@ class Webhooks(Store):
 
         What is not over is left alone.
         """
-        return [row["id"] for row in await self._fetch("deliveries_replay", tenant, webhook, ids, *span)]
+        (row,) = await self._in_order("deliveries_replay", tenant, webhook, ids, *span, None, None, None)
+        replayed: list[UUID] = row["ids"]
+        return replayed
 
     async def replay_span(
         self, tenant: str, webhook: UUID, span: Span, limit: int, page: Page | None = None
@@ -178,7 +180,7 @@ class Webhooks(Store):
         What is not over is left alone, and so is what was noted, first sent or replayed since the first page.
         """
         began, after = page or (None, None)
-        (row,) = await self._in_order("deliveries_replay_span", tenant, webhook, *span, began, after, limit)
+        (row,) = await self._in_order("deliveries_replay", tenant, webhook, None, *span, began, after, limit)
         return row["ids"], None if row["last"] is None else Page(row["began"], row["last"])
 
     async def _in_order(self, name: str, *arguments: Any) -> list[Any]:

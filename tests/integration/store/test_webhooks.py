@@ -590,10 +590,10 @@ async def test_a_log_is_read_where_it_is_asked_for_however_long_it_is(hooks: Web
     calls = {
         "deliveries_of": f"({who}, null, 50)",
         "deliveries_in_state": f"({who}, null, 50, 'failed')",
-        "deliveries_replay": f"({who}, array[{NAMED}]::uuid[], null, null, null)",
-        "deliveries_replay_span": f"({who}, 'failed', null, null, null, null, 50)",
-        "deliveries_replay_span of a day": f"({who}, null, {day}, null, null, 50)",
-        "deliveries_replay_span of a day without any": f"({who}, 'failed', {day}, null, null, 50)",
+        "deliveries_replay": f"({who}, array[{NAMED}]::uuid[], null, null, null, null, null, null)",
+        "deliveries_replay of a span": f"({who}, null, 'failed', null, null, null, null, 50)",
+        "deliveries_replay of a day": f"({who}, null, null, {day}, null, null, 50)",
+        "deliveries_replay of a day without any": f"({who}, null, 'failed', {day}, null, null, 50)",
     }
     async with pool.acquire() as connection:
 
