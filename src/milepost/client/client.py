@@ -19,6 +19,7 @@ from milepost.client.http import Answer, Http, refused
 from milepost.client.keys import Keys
 from milepost.client.parsing import not_milepost, parsed, task_uuid
 from milepost.client.queues import Queues
+from milepost.client.requests import Payload, filtered, seconds, submission, watchable
 from milepost.client.run import Run
 from milepost.client.stream import Stream
 from milepost.client.tenants import Tenants
@@ -31,7 +32,6 @@ from milepost_schemas.tenant import OwnQuotas
 from milepost_schemas.watch import AcceptedTask, Ticket, WatchToken
 from milepost_schemas.worker import TypeInfo, WorkerInfo
 
-Payload = BaseModel | Mapping[str, Any]
 T = TypeVar("T")
 
 WATCH_PATIENCE_S: Final = 60.0
@@ -151,7 +151,7 @@ class Client:
             parent_id=parent_id,
         )
         headers = {"Idempotency-Key": idempotency_key or str(uuid_utils.uuid7())}
-        longest = 0 if wait is None else math.ceil(_seconds(wait))
+        longest = 0 if wait is None else math.ceil(seconds(wait))
         if longest:
             headers["Prefer"] = f"wait={longest}"
         answer = await self._http.call("POST", "/v1/tasks", json=body, headers=headers, longer=longest)
@@ -202,11 +202,18 @@ class Client:
 
         `root_id`: that task, if it has no parent, and all below it.
         """
-        chosen = {"state": state, "type": type, "queue": queue, "parent": parent_id, "root": root_id}
-        params = [(name, str(value)) for name, value in chosen.items() if value is not None]
-        instants = {"created_from": created_from, "created_before": created_before}
-        params += [(name, value.isoformat()) for name, value in instants.items() if value is not None]
-        params += [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+        params = filtered(
+            {
+                "state": state,
+                "type": type,
+                "queue": queue,
+                "parent": parent_id,
+                "root": root_id,
+                "created_from": created_from,
+                "created_before": created_before,
+            },
+            labels or {},
+        )
         async for task in self._tasks("/v1/tasks", params, limit):
             yield task
 
@@ -266,7 +273,7 @@ class Client:
         Name one of them; of the feed, `filter` says which tasks it is to be of. `ttl`: how long it lasts, 15 minutes
         unless given, an hour at most. Raises Refused.
         """
-        asked = _watchable(task, label, filter, ttl, feed=feed)
+        asked = watchable(task, label, filter, ttl, feed=feed)
         return parsed(_TOKEN, await self._http.call("POST", "/v1/watch-tokens", json=asked)).token
 
     async def ticket(
@@ -283,7 +290,7 @@ class Client:
         Name what may be watched, as for `watch_token`, or nothing: all that this client may. `ttl`: how long what it
         opens may stay open. Raises Refused.
         """
-        asked = _watchable(task, label, filter, ttl, feed=feed)
+        asked = watchable(task, label, filter, ttl, feed=feed)
         return parsed(_TICKET, await self._http.call("POST", "/v1/tickets", json=asked)).ticket
 
     @property
@@ -375,53 +382,6 @@ class Client:
             return refused(Answer(result["status"], {}, orjson.dumps(result["problem"])))
         task = Task.model_validate(result["task"])
         return Run(self, task.id, task)
-
-
-def submission(
-    *,
-    type: str,  # noqa: A002 - the API's own word
-    payload: Payload | None = None,
-    **options: Any,
-) -> dict[str, Any]:
-    """Return the body of a submission; options left out or None are not in it."""
-    body: dict[str, Any] = {"type": type}
-    if payload is not None:
-        body["payload"] = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
-    for name, value in options.items():
-        if isinstance(value, timedelta):
-            body[name] = value.total_seconds()
-        elif name == "labels" and value is not None:
-            body[name] = dict(value)
-        elif value is not None:
-            body[name] = value
-    return body
-
-
-def _watchable(
-    task: UUID | str | None,
-    label: tuple[str, str] | None,
-    chosen: FeedFilter | None,
-    ttl: timedelta | float | None,
-    *,
-    feed: bool,
-) -> dict[str, Any]:
-    """Return the body that asks for a watch token or a ticket."""
-    asked: dict[str, Any] = {}
-    if task is not None:
-        asked["task"] = str(task_uuid(task))
-    if label is not None:
-        asked["label"] = {"name": label[0], "value": label[1]}
-    if feed:
-        asked["feed"] = "tasks"
-    if chosen is not None:
-        asked["filter"] = chosen.model_dump(mode="json", exclude_defaults=True)
-    if ttl is not None:
-        asked["ttl"] = int(_seconds(ttl))
-    return asked
-
-
-def _seconds(duration: timedelta | float) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _task(answer: Answer) -> Task:

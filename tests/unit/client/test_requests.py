@@ -1,7 +1,7 @@
 """What the client sends, and what it makes of refusals."""
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from milepost.client import Client
-from milepost.client.client import submission
 from milepost.client.http import Answer, current_traceparent, refused
 from milepost.client.reading import read_json
+from milepost.client.requests import filtered, submission
 from milepost.errors import ClientError, Refused, Unreachable
 from milepost_schemas.problem import ProblemType
 
@@ -26,6 +26,16 @@ def test_models_mappings_and_durations_become_json() -> None:
     body = submission(type="demo.count", payload=Payload(to=3), delay=timedelta(minutes=1), timeout=5, queue=None)
     assert body == {"type": "demo.count", "payload": {"to": 3}, "delay": 60.0, "timeout": 5}
     assert submission(type="x", payload={"a": 1}, labels={"b": "c"})["labels"] == {"b": "c"}
+
+
+def test_filters_of_a_list_that_are_not_given_are_not_in_its_query() -> None:
+    filters = {"state": "failed", "type": None, "created_from": datetime(2026, 1, 2, tzinfo=UTC)}
+    assert filtered(filters, {"a": "b=c"}) == [
+        ("state", "failed"),
+        ("created_from", "2026-01-02T00:00:00+00:00"),
+        ("label", "a=b=c"),
+    ]
+    assert filtered({"queue": None}, {}) == []
 
 
 def test_a_problem_becomes_an_error_that_says_everything() -> None:
