@@ -1,9 +1,9 @@
 """Watching any number of tasks to their ends."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -86,8 +86,25 @@ def explain(runs: Sequence[Run]) -> None:
         click.echo(f"{len(failed)} failed. In groups, by why: milepost dead-letters list", err=True)
 
 
-def interrupted(ids: Sequence[str]) -> Exit:
-    """Say after Ctrl-C that nothing was stopped, and how to come back."""
-    what = "The task goes on" if len(ids) == 1 else "The tasks go on"
-    click.echo(f"\n{what}. Watch again with: milepost watch {' '.join(ids)}", err=True)
-    return Exit.INTERRUPTED
+def run_watching(work: Coroutine[Any, Any, Exit], runs: Sequence[Run]) -> Exit:
+    """Run what watches tasks, and puts them into `runs`; return how it ended.
+
+    After Ctrl-C it says that nothing was stopped, and how to come back; so does the Unreachable that it may raise.
+    """
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        what = "The task goes on" if len(runs) == 1 else "The tasks go on"
+        click.echo(f"\n{what}. Watch again with: {_again(runs)}", err=True)
+        return Exit.INTERRUPTED
+    except Unreachable as error:
+        if not (known := [run for run in runs if run.known]):
+            raise
+        kept = f"What was accepted is kept, and goes on. Watch again with: {_again(known)}"
+        raise Unreachable(f"{error}\n{kept}") from error
+
+
+def _again(runs: Sequence[Run]) -> str:
+    return f"milepost watch {' '.join(str(run.id) for run in runs)}"

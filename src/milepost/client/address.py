@@ -20,6 +20,11 @@ class Address:
     key: str = field(repr=False)
     stream_url: str | None = None
 
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine."""
+        return _is_local(self.url)
+
 
 def find_address(url: str | None = None, key: str | None = None, *, keyless: bool = False) -> Address:
     """Return the address to use: what is given, then MILEPOST_*, then what a stack in MILEPOST_HOME left there.
@@ -47,7 +52,8 @@ def find_address(url: str | None = None, key: str | None = None, *, keyless: boo
     if not key:
         raise SettingsError(
             f"There is no key for {url}. Set MILEPOST_API_KEY or pass key=…; `milepost dev` makes one for a stack on "
-            f"this machine and leaves it in {settings.home / KEY_FILE}."
+            f"this machine and leaves it in {settings.home / KEY_FILE} of the folder it was started in: stand "
+            "there, or set MILEPOST_HOME."
         )
     return Address(url, key, stream_url)
 

@@ -133,7 +133,8 @@ class Http:
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
                 what = str(error) or type(error).__name__
                 failure = Unreachable(
-                    f"{self.address.url} does not answer ({what}). Is the API running, and is MILEPOST_URL right?"
+                    f"{self.address.url} does not answer ({what}). Is the API running"
+                    f"{' (`milepost dev` starts one)' if self.address.local else ''}, and is MILEPOST_URL right?"
                 )
             except aiohttp.ClientError as error:
                 failure = Unreachable(f"{self.address.url} does not speak HTTP as an API does ({error}).")

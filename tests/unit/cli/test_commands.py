@@ -14,6 +14,7 @@ import pytest
 from milepost.cli.__main__ import TABLE, main, milepost
 from milepost.cli.exits import Exit, exit_of
 from milepost.cli.options import labels_of, payload_of
+from milepost.client import Client, Run
 from milepost.errors import MilepostError, Refused, SettingsError, TaskFailed, Unavailable, Unreachable
 
 
@@ -103,6 +104,31 @@ def test_who_waits_for_an_api_that_is_away_is_told(
     waiting, given_up = capsys.readouterr().err.splitlines()
     assert waiting.endswith("Trying again for up to 1 s.")
     assert "does not answer" in given_up
+    assert "`milepost dev` starts one" in given_up
+
+
+def test_who_loses_sight_of_a_task_is_told_that_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_ = "01941f29-7c00-7d3e-8a5b-0242ac120002"
+
+    async def accepted(client: Client, *_: object, **__: object) -> Run:
+        run = client.run(id_)
+        monkeypatch.setattr(type(run), "known", True)
+        return run
+
+    async def lost(*_: object, **__: object) -> Exit:
+        raise Unreachable("Nobody answers.")
+
+    monkeypatch.setenv("MILEPOST_API_KEY", "key")
+    monkeypatch.setattr(Client, "submit", accepted)
+    monkeypatch.setattr("milepost.cli.commands.submit.follow", lost)
+    assert main(["submit", "demo.count", "--watch"]) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        f"Task {id_}",
+        "milepost: Nobody answers.",
+        f"What was accepted is kept, and goes on. Watch again with: milepost watch {id_}",
+    ]
 
 
 def test_nobody_there_ends_with_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

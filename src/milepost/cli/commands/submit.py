@@ -1,6 +1,5 @@
 """`milepost submit`."""
 
-import asyncio
 import sys
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 
 from milepost.cli.completing import queues, recent, types
 from milepost.cli.exits import Exit
-from milepost.cli.follow import explain, follow, interrupted
+from milepost.cli.follow import explain, follow, run_watching
 from milepost.cli.options import labels_of, payload_of
 from milepost.cli.output import json_option, write, write_json
 from milepost.cli.show import TAIL, logs_option, make_view
@@ -67,12 +66,7 @@ def submit(
             _accepted(run, as_json=as_json)
             return Exit.DONE
 
-    try:
-        return asyncio.run(work())
-    except KeyboardInterrupt:
-        if not submitted:
-            raise
-        return interrupted([str(run.id) for run in submitted])
+    return run_watching(work(), submitted)
 
 
 def _accepted(run: Run, *, as_json: bool) -> None:

@@ -1,15 +1,13 @@
 """`milepost watch`."""
 
-import asyncio
-
 import click
 
 from milepost.cli.completing import recent
 from milepost.cli.exits import Exit
-from milepost.cli.follow import explain, follow, interrupted
+from milepost.cli.follow import explain, follow, run_watching
 from milepost.cli.output import json_option
 from milepost.cli.show import TAIL, logs_option, make_view
-from milepost.client import Client
+from milepost.client import Client, Run
 
 
 @click.command()
@@ -19,17 +17,15 @@ from milepost.client import Client
 @json_option
 def watch(ids: tuple[str, ...], tree: bool, logs: bool, as_json: bool) -> Exit:
     """Watch tasks live until all are over. JSON is one event a line. Ctrl-C stops watching, not the tasks."""
+    runs: list[Run] = []
 
     async def work() -> Exit:
         async with Client() as client:
-            runs = [client.run(id_) for id_ in dict.fromkeys(ids)]
+            runs.extend(client.run(id_) for id_ in dict.fromkeys(ids))
             view = make_view(as_json=as_json, logs=logs)
             ended = await follow(client, runs, view, tail=TAIL if logs else 0, tree=tree)
             if not as_json:
                 explain(runs)
             return ended
 
-    try:
-        return asyncio.run(work())
-    except KeyboardInterrupt:
-        return interrupted(ids)
+    return run_watching(work(), runs)
