@@ -77,6 +77,12 @@ def test_a_worker_that_went_silent_without_goodbye_is_named() -> None:
     assert (found.ok, found.detail) == (False, "1 went silent: host-1 (90 s ago)")
 
 
+def test_a_worker_that_was_killed_long_ago_is_named_and_no_fault_any_more() -> None:
+    found = judge.presence([worker(), worker(seen_s=judge.GONE_S + 1, presence=False)], 15.0, wanted=True)
+    assert found.ok
+    assert found.detail == "all 1 were seen within 15 s, none without its lock; 1 ended without goodbye earlier: host-1"
+
+
 def test_a_live_worker_without_presence_is_named_unless_it_just_started_or_presence_is_off() -> None:
     without = worker(presence=False)
     assert judge.presence([worker(presence=False, up_s=2.0)], 15.0, wanted=True).ok

@@ -13,6 +13,8 @@ BEHIND_S: Final = 60.0
 """A worker names itself a moment before Postgres hears of it; how long that takes is not its clock's fault."""
 OUTBOX_S: Final = 60.0
 SWEEP_S: Final = 60.0
+GONE_S: Final = 600.0
+"""A worker that has been silent for so long is not looked for any more."""
 PRESENT_S: Final = 10.0
 """A worker that was just started may have said that it is there before it holds its lock."""
 
@@ -144,9 +146,11 @@ def clocks(offset_s: float, workers: Sequence[WorkerRow]) -> Finding:
 def presence(workers: Sequence[WorkerRow], live_s: float, *, wanted: bool) -> Finding:
     """Judge who was seen, and which live workers hold their presence lock; `wanted`: whether they should.
 
-    A worker that stops says goodbye, so one that went silent was killed or is cut off.
+    A worker that stops says goodbye, so one that went silent was killed or is cut off. After a while that is only
+    named: its tasks were taken back long ago, and who should be there instead is there or is missed elsewhere.
     """
-    silent = [worker for worker in workers if worker.seen_s > live_s]
+    gone = [worker for worker in workers if worker.seen_s > max(live_s, GONE_S)]
+    silent = [worker for worker in workers if live_s < worker.seen_s and worker not in gone]
     without = [w for w in workers if wanted and w.seen_s <= live_s and w.up_s > PRESENT_S and not w.presence]
     wrong, advice = [], []
     if silent:
@@ -161,8 +165,12 @@ def presence(workers: Sequence[WorkerRow], live_s: float, *, wanted: bool) -> Fi
             " renewed` in its log. Workers of versions before 0002_presence hold none. Behind a pooler of transactions"
             " set MILEPOST_PRESENCE=false."
         )
-    fine = f"all {len(workers)} were seen within {live_s:.0f} s" + (", none without its lock" if wanted else "")
-    return Finding("presence", not wrong, "; ".join(wrong) or fine, " ".join(advice) or None)
+    fine = f"all {len(workers) - len(gone)} were seen within {live_s:.0f} s"
+    fine += ", none without its lock" if wanted else ""
+    said = wrong or [fine]
+    if gone:
+        said.append(f"{len(gone)} ended without goodbye earlier: " + _some(w.name for w in gone))
+    return Finding("presence", not wrong, "; ".join(said), " ".join(advice) or None)
 
 
 def webhooks(count: int, failing: Sequence[WebhookRow]) -> list[Finding]:
