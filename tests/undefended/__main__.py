@@ -51,7 +51,7 @@ def _noticed(copy: Path, defence: Defence, *, verbose: bool) -> str | None:
         sys.exit(f"{defence.name}: no test is named so: {' '.join(defence.tests)}")
     if done.returncode == 0:
         return None
-    failed = [line.split(" - ")[0].split("::")[-1] for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    failed = [line.split(" - ")[0].partition("::")[2] for line in done.stdout.splitlines() if line.startswith("FAILED")]
     if done.returncode != _TESTS_FAILED or not failed:
         sys.exit(f"{defence.name}: pytest ended with status {done.returncode}, and no test failed:\n{done.stdout}")
     return failed[0]
