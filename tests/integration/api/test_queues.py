@@ -133,6 +133,7 @@ async def test_what_holds_for_all_tenants_and_for_a_tenant_is_for_the_installati
         ("PUT", "/v1/queues/q-all/limits?tenants=all", {"concurrency": 1}),
         ("PUT", "/v1/limits", {"scope": "type", "name": "demo.count", "concurrency": 1, "all_tenants": True}),
         ("PUT", "/v1/limits", {"scope": "tenant", "name": "other", "concurrency": 1}),
+        ("PUT", "/v1/limits", {"scope": "tenant", "name": "third", "concurrency": 1}),
     ]
     for method, path, body in asked:
         answer = await api.call(method, path, key=other, json=body)
