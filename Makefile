@@ -7,7 +7,7 @@
 # make bench-retention  a million old tasks deleted while others are submitted and run
 # make bench-turns alerts      a tenant with 100,000 tasks in front, and how long another's first task waits
 # make faults           every fault at length, each with an audit (make test runs the short ones)
-# make alerts         each alert fires when what it watches is broken (20 minutes)
+# make alerts         each alert fires when what it watches is broken, and ends again (half an hour)
 # make soak MINUTES=5 SEED=1    a steady load, one fault after the other, figures and an audit
 # make autoscale        load triples, and workers start and stop by the query KEDA asks: 4 minutes, figures and an audit
 # make fuzz-api         the API asked by schemathesis 5,000 times and more (make test: 20 seconds)
