@@ -16,8 +16,6 @@ STREAM_PORT = 8001
 CLIENTS = 200
 READERS = 20
 RATE = 20
-ROOT_ALLOWED = {"postgres"}
-"""Services whose image begins as root to give its volume away; what serves afterwards is somebody else."""
 WRITES_ITS_ROOT = {"kafka"}
 NO_CAPABILITIES = "0" * 16
 OURS = {"api", "notifier", "worker"}

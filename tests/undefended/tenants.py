@@ -20,6 +20,7 @@ _SECOND_WALLS: Final = {
     "delivery_get: t.tenant || '' = $1 (1)": "joins a task to a delivery that was held against the tenant",
     "descendants_among: t.tenant = $1 (1)": "goes on from a task held against the tenant, and a parent is of it",
     "descendants_among: t.tenant = $1 (2)": "goes up from a task that was held against the tenant",
+    "explain: t.tenant = $1 (1)": "finds what stands before a task that is held against the tenant where it is shown",
     "failed_groups: t.tenant = $1 (1)": "finds fingerprints: nothing of one shows unless the tenant has such tasks",
     "failed_groups: t.tenant = $1 (2)": "the same",
     "webhook_change: w.tenant = $1 (1)": "what it finds is held against the tenant once more when it is changed",

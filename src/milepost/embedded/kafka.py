@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from milepost.embedded.errors import EmbeddedError, ServerFailed, Unsupported
+from milepost.embedded.errors import EmbeddedError, Unsupported
 from milepost.embedded.jars import Say, ensure_jars
 from milepost.embedded.jvm import Jvm, prepare_jvm
 from milepost.embedded.kafka_wire import not_ready
@@ -161,12 +161,7 @@ class KafkaServer(Server):
             await tool.wait()
             raise
         if tool.returncode != 0:
-            log = self.home / "log" / f"{self.name}.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_bytes(said)
-            tail = said.decode(errors="replace").splitlines()[-20:]
-            reason = f"could not format its data directory (status {tool.returncode})"
-            raise ServerFailed(self.name, reason, log, tail, self.advice)
+            raise self._not_prepared(said, f"could not format its data directory (status {tool.returncode})")
 
 
 def broker_settings(index: int, port: int, controllers: Sequence[int], data: Path) -> dict[str, str]:

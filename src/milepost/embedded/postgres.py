@@ -207,12 +207,7 @@ class PostgresServer(Server):
             await _end_family(tool)
             raise
         if tool.returncode != 0:
-            log = self.home / "log" / f"{self.name}.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_bytes(said)
-            tail = said.decode(errors="replace").splitlines()[-20:]
-            reason = f"could not make its data directory (status {tool.returncode})"
-            raise ServerFailed(self.name, reason, log, tail, self.advice)
+            raise self._not_prepared(said, f"could not make its data directory (status {tool.returncode})")
 
 
 async def _end_family(tool: asyncio.subprocess.Process) -> None:

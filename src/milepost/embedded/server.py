@@ -112,6 +112,13 @@ class Server(ABC):
     def _failure(self, reason: str) -> ServerFailed:
         return ServerFailed(self.name, reason, self.process.log_path, self.process.log_tail(), self.advice)
 
+    def _not_prepared(self, said: bytes, reason: str) -> ServerFailed:
+        """Keep as its log what the tool that makes its directory said; return the error that shows the end of it."""
+        log = self.home / "log" / f"{self.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(said)
+        return ServerFailed(self.name, reason, log, said.decode(errors="replace").splitlines()[-20:], self.advice)
+
     @abstractmethod
     async def _prepare(self) -> None:
         """Make its directory and settings, if they are not there yet."""
