@@ -5,6 +5,7 @@
 # make bench            the main job under load, with figures
 # make bench-relay      the relay under load, beside two others
 # make bench-retention  a million old tasks deleted while others are submitted and run
+# make bench-tracing    what tracing costs the main job, off and on by turns (minutes; ARGS="--against PATH" for off in another checkout)
 # make bench-turns alerts      a tenant with 100,000 tasks in front, and how long another's first task waits
 # make faults           every fault at length, each with an audit (make test runs the short ones)
 # make alerts         each alert fires when what it watches is broken, and ends again (half an hour)
@@ -42,7 +43,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns alerts dashboards faults soak autoscale fuzz-api undefended audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention settings-page
+.PHONY: help demo dev test check check-chart check-asyncapi check-browser test-browser build-browser format bench bench-relay bench-turns alerts dashboards faults soak autoscale fuzz-api undefended audit simulate compose-up compose-demo compose-kill compose-down observability jaeger schemas metrics-page release-schemas pictures lock clean bench-retention bench-tracing settings-page
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -152,6 +153,9 @@ bench: $(READY)
 
 bench-turns: $(READY)
 	$(RUN)/python -m benchmarks.turns $(ARGS)
+
+bench-tracing: $(READY)
+	$(RUN)/python -m benchmarks.tracing $(ARGS)
 
 bench-retention: $(READY)
 	$(RUN)/python -m benchmarks.retention $(ARGS)

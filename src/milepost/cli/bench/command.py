@@ -12,7 +12,7 @@ from milepost.cli.exits import Exit
 from milepost.cli.output import json_option
 from milepost.embedded import temporary_home
 
-_SETTINGS: Final = {
+SETTINGS: Final = {
     # Enough slots and subscriptions that the system is the limit, and not its settings.
     "MILEPOST_CONCURRENCY": "2000",
     "MILEPOST_MAX_SUBSCRIPTIONS": "20000",
@@ -91,6 +91,6 @@ def bench(names: tuple[str, ...], scale: float, workers: int, audit: bool, watch
         return Exit.DONE if verdict.good else Exit.FAILED
 
     with temporary_home("bench") as home:
-        os.environ.update(_SETTINGS | {"MILEPOST_HOME": str(home)})
+        os.environ.update(SETTINGS | {"MILEPOST_HOME": str(home)})
         options = {"workers": workers, "notifiers": 1, "port_base": free_base(), "tasks": None}
         return run_stand(options, body)
