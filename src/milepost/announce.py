@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from milepost.log.spans import sent
+from milepost.log.spans import Sending, sent
 from milepost.log.topics import Topics
 from milepost.log.writer import Record, Writer
 from milepost.runtime.tracing import recorded, within
@@ -49,11 +49,6 @@ def completion_body(task: str, tenant: str, root: UUID, view: Mapping[str, Any])
     return {"task": task, "tenant": tenant, "root": root, **shown}
 
 
-def _both(one: Callable[[], object], other: Callable[[], object]) -> None:
-    one()
-    other()
-
-
 class Announcer:
     """Tells Kafka, and never waits.
 
@@ -80,6 +75,8 @@ class Announcer:
         self._acknowledged = acknowledged
         self._window: Window[Hint] | None = None if room is None else Window(room, self._hint)
         self._named: tuple[UUID, str] | None = None
+        self._sending: Sending | None = None
+        """The span of the last hint."""
 
     def _name(self, task: UUID) -> str:
         """Return a task's id as text. What is told of a task comes in pairs, and the text is not free."""
@@ -105,8 +102,10 @@ class Announcer:
         topic, identity = self._topics.work(queue, priority), f"{name}:{epoch}"
         on_ack: Callable[[], None] | None = None
         if traceparent is not None and recorded(traceparent):
-            parent, traceparent = traceparent, within(traceparent)
-            on_ack = partial(sent, traceparent, parent, topic, time_ns(), name, tenant, identity)
+            sending = self._sending
+            if sending is None or not sending.takes(traceparent, topic):
+                sending = self._sending = Sending(traceparent, topic, name, tenant, identity)
+            traceparent, on_ack = sending.me, sending.acked
         headers = headers_of(Dispatch, identity=identity, source=self._source, subject=name, traceparent=traceparent)
         body: dict[str, Any] = {"task": name, "tenant": tenant, "type": type_, "epoch": epoch, "key": key}
         if more:
@@ -197,11 +196,14 @@ class Announcer:
         on_ack = partial(self._acknowledged, held)
         if traceparent is not None and recorded(traceparent):
             parent, traceparent = traceparent, within(traceparent)
-            told = partial(sent, traceparent, parent, topic, time_ns(), name, tenant, identity)
-            on_ack = partial(_both, told, on_ack)
+            on_ack = partial(self._completed, held, traceparent, parent, topic, time_ns(), name, tenant, identity)
         headers = headers_of(Completion, identity=identity, source=self._source, subject=name, traceparent=traceparent)
         value = orjson.dumps(completion_body(name, tenant, root, view), option=JSON_OPTIONS)
         self._writer.write(Record(topic, task.bytes, value, headers, on_ack))
+
+    def _completed(self, held: Held, *span: Any) -> None:
+        sent(*span)
+        self._acknowledged(held)
 
     def cancel_request(self, task: UUID, tenant: str, traceparent: str | None) -> None:
         """Tell the worker that runs a task, wherever it is, that it should stop."""

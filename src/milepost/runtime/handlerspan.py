@@ -1,7 +1,6 @@
 """The context a handler runs in: the span of its attempt, and baggage that names the task and the tenant."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from time import time_ns
 from typing import Any, Final
 
@@ -16,14 +15,13 @@ TASK: Final = "milepost.task.id"
 TENANT: Final = "milepost.tenant"
 
 
-@lru_cache(256)
-def _of_tenant(tenant: str) -> Context:
-    return baggage.set_baggage(TENANT, tenant, Context())
+(_BAGGAGE_KEY,) = baggage.set_baggage(TASK, "", Context())
+(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 
 
 def handlers_context(span: Span, task: str, tenant: str) -> Context:
-    """Return a handler's context."""
-    return trace.set_span_in_context(span, baggage.set_baggage(TASK, task, _of_tenant(tenant)))
+    """Return a handler's context: the same that `set_baggage` and `set_span_in_context` make in three steps."""
+    return Context({_BAGGAGE_KEY: {TENANT: tenant, TASK: task}, _SPAN_KEY: span})
 
 
 class AttemptSpan(Span):

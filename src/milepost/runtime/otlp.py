@@ -19,6 +19,7 @@ _KINDS: Final = {
     SpanKind.CONSUMER: 5,
 }
 _TIMES: Final = struct.Struct("<BQBQ")
+_SIZES_KNOWN: Final = 2_048
 _START, _END = 0x39, 0x41
 _TEXT_MOST: Final = 8_000
 """Characters of an attribute; what is longer is cut. A stack trace has 4,000 at most."""
@@ -99,15 +100,21 @@ def failed(message: str) -> bytes:
     return field(b"\x7a", said + b"\x18\x02")
 
 
+_SIZES: Final = tuple(varint(size) for size in range(_SIZES_KNOWN))
+"""Of nearly all spans."""
+
+
 def span(trace_id: bytes, span_id: bytes, parent: bytes, start_ns: int, end_ns: int, rest: bytes) -> bytes:
     """Return a span as a field of ScopeSpans: ids of 16, 8 and 8 bytes (no parent: none), Unix times in nanoseconds.
 
     `rest` are its shape and whatever else of the above it has.
     """
-    above = b"\x22\x08" + parent if parent else b""
     times = _TIMES.pack(_START, start_ns, _END, end_ns)
-    size = 28 + len(above) + len(times) + len(rest)
-    return b"".join((b"\x12", varint(size), b"\x0a\x10", trace_id, b"\x12\x08", span_id, above, times, rest))
+    size = (56 if parent else 46) + len(rest)
+    length = _SIZES[size] if size < _SIZES_KNOWN else varint(size)
+    if parent:
+        return b'\x12%b\x0a\x10%b\x12\x08%b"\x08%b%b%b' % (length, trace_id, span_id, parent, times, rest)
+    return b"\x12%b\x0a\x10%b\x12\x08%b%b%b" % (length, trace_id, span_id, times, rest)
 
 
 def request(resource: Mapping[str, Any], scope: str, version: str, schema_url: str, spans: Iterable[bytes]) -> bytes:
@@ -117,5 +124,9 @@ def request(resource: Mapping[str, Any], scope: str, version: str, schema_url: s
     )
     named = field(b"\x0a", scope.encode()) + field(b"\x12", version.encode())
     schema = field(b"\x1a", schema_url.encode())
-    scoped = b"".join((field(b"\x0a", named), *spans, schema))
-    return field(b"\x0a", field(b"\x0a", described) + field(b"\x12", scoped) + schema)
+    # Lengths first and bytes once: each message within a message would copy all spans again.
+    scope_spans = [field(b"\x0a", named), *spans, schema]
+    in_scope = sum(map(len, scope_spans))
+    above = field(b"\x0a", described) + b"\x12" + varint(in_scope)
+    in_resource = len(above) + in_scope + len(schema)
+    return b"".join((b"\x0a", varint(in_resource), above, *scope_spans, schema))

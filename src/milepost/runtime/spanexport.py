@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from milepost.runtime.logs import get_logger
+from milepost.runtime.recorded import Recorded, encoded
 
 QUEUE_MOST: Final = 16_384
 BATCH: Final = 2_048
@@ -31,12 +32,12 @@ class SpanExport:
     """Takes spans from any thread, never waits, and drops what is too much."""
 
     def __init__(self, request: Callable[[Iterable[bytes]], bytes]) -> None:
-        """`request` makes the body of a request of spans."""
+        """`request` makes the body of a request of encoded spans."""
         self._request = request
         self._most = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_MOST)
         self._batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), self._most)
         self._every_s = _number("OTEL_BSP_SCHEDULE_DELAY", EVERY_MS) / 1000
-        self._spans: deque[bytes] = deque()
+        self._spans: deque[Recorded] = deque()
         self._requests: deque[bytes] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -46,7 +47,7 @@ class SpanExport:
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
-    def add(self, span: bytes) -> None:
+    def add(self, span: Recorded) -> None:
         """Take a span."""
         if len(self._spans) >= self._most:
             self._dropped += 1
@@ -79,7 +80,7 @@ class SpanExport:
         while self._spans or self._requests:
             if self._spans:
                 count = min(len(self._spans), self._batch)
-                body = self._request([self._spans.popleft() for _ in range(count)])
+                body = self._request(encoded(self._spans.popleft() for _ in range(count)))
             else:
                 # By themselves: what a handler's process made may be nonsense, and spoil nobody else's.
                 count, body = 1, self._requests.popleft()

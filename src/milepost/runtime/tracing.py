@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from milepost.runtime import otlp
+from milepost.runtime.recorded import Sort
 from milepost.runtime.spanexport import SpanExport
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
@@ -139,15 +140,15 @@ def run_of(traceparent: str, task: UUID, epoch: int, *, own_trace: bool = False)
     return f"{trace_id}{bits:016x}{traceparent[52:]}"
 
 
-def record(shape: bytes, me: str, parent: str | None, start_ns: int, rest: bytes = b"", end_ns: int = 0) -> None:
-    """Export a span that has ended, now unless `end_ns` says when. `me` and `parent` are traceparents.
+def record(sort: Sort, me: str | None, parent: str | None, start_ns: int, end_ns: int, *values: Any) -> None:
+    """Export a span that has ended, at `end_ns`; 0: now. `me` and `parent` are traceparents; one of them may be None.
 
-    `shape` and `rest` are made by `otlp`. To be called where `recorded` says so. One too many is dropped and counted.
+    No `me`: it is under its parent, and nobody has to name it. `sort(*values)` returns what else it has, by `otlp`; it
+    is called later, by another thread: values must not change, nor be large. To be called where `recorded` says so. One
+    too many is dropped and counted.
     """
     if _export is not None:
-        above = b"" if parent is None else bytes.fromhex(parent[36:52])
-        trace_id, span_id = bytes.fromhex(me[3:35]), bytes.fromhex(me[36:52])
-        _export.add(otlp.span(trace_id, span_id, above, start_ns, end_ns or time_ns(), shape + rest))
+        _export.add((sort, me, parent, start_ns, end_ns or time_ns(), values))
 
 
 def hand_on(request: bytes) -> None:
@@ -161,9 +162,9 @@ def link_to(traceparent: str) -> bytes:
     return otlp.link(bytes.fromhex(traceparent[3:35]), bytes.fromhex(traceparent[36:52]))
 
 
-def of_task(task: str, tenant: str) -> bytes:
-    """Return the attributes by which all spans that concern a task are found; `task` is its id as text."""
-    return _TASK + task.encode() + otlp.known("milepost.tenant", tenant)
+def of_task(task: object, tenant: str) -> bytes:
+    """Return the attributes by which all spans that concern a task are found; `task` is its id, or that as text."""
+    return _TASK + str(task).encode() + otlp.known("milepost.tenant", tenant)
 
 
 def failed(kind: str, message: str = "", more: Mapping[str, Any] | None = None) -> bytes:

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from milepost.errors import MilepostError
 from milepost.runtime import otlp
-from milepost.runtime.tracing import failed, record, within
+from milepost.runtime.tracing import failed, record
 
 _TABLE = "milepost.tasks"
 
@@ -20,29 +20,32 @@ def _shape(operation: str, statement: str) -> bytes:
         "db.system.name": "postgresql",
         "db.operation.name": operation,
         "db.collection.name": _TABLE,
-        "db.query.summary": f"{operation} {_TABLE}",
         "milepost.statement": statement,
     }
     return otlp.shape(f"{operation} {_TABLE}", SpanKind.CLIENT, tuple(static.items()))
 
 
+def _written(operation: str, statement: str, size: int, more: bytes) -> bytes:
+    return _shape(operation, statement) + (otlp.known("db.operation.batch.size", size) if size > 1 else b"") + more
+
+
 @contextmanager
 def writing(operation: str, statement: str, parents: Sequence[str], size: int) -> Iterator[None]:
-    """Record, for each of some spans, that a statement in the block wrote its task's row with others': `size` in all.
+    """Record, for each of some spans, that a statement in the block wrote its tasks' rows with others': `size` in all.
 
     `statement` is the name of its file in store/sql.
     """
     if not parents:
         yield
         return
-    more = otlp.known("db.operation.batch.size", size) if size > 1 else b""
+    more = b""
     began_ns = time_ns()
     try:
         yield
     except Exception as error:
-        more += failed(type(error).__name__, str(error) if isinstance(error, MilepostError) else "")
+        more = failed(type(error).__name__, str(error) if isinstance(error, MilepostError) else "")
         raise
     finally:
-        shape, ended_ns = _shape(operation, statement), time_ns()
-        for parent in parents:
-            record(shape, within(parent), parent, began_ns, more, ended_ns)
+        ended_ns = time_ns()
+        for parent in dict.fromkeys(parents):
+            record(_written, None, parent, began_ns, ended_ns, operation, statement, size, more)

@@ -15,7 +15,7 @@ from milepost.client import Client, Run
 from milepost.domain.states import TRANSITIONS
 from milepost.embedded.processes import ManagedProcess
 from tests.conftest import eventually
-from tests.otlp import Receiver
+from tests.otlp import Receiver, Seen
 from tests.system import System
 
 pytestmark = pytest.mark.stack
@@ -78,6 +78,25 @@ async def handed_over(system: System, client: Client, gate: Path) -> Run:
     return run
 
 
+def runs_of(receiver: Receiver, trace: str) -> dict[str, Seen]:
+    """Return the spans of a task's attempts by what came of them."""
+    return {s.attributes["milepost.task.outcome"]: s for s in receiver.of(trace) if s.name.startswith("process test.")}
+
+
+async def the_sweep_spoke_for_the_dead(receiver: Receiver, trace: str) -> None:
+    """See that the attempt of a worker that was killed has a span, which the one after it is linked to."""
+
+    async def there() -> bool:
+        return runs_of(receiver, trace).keys() == {"released", "lease lost", "succeeded"}
+
+    await eventually(there, "a span of each attempt", 30.0)
+    lost, after = (runs_of(receiver, trace)[outcome] for outcome in ("lease lost", "succeeded"))
+    assert (lost.failed, lost.attributes["error.type"]) == (True, "LeaseLost")
+    assert "the one that took it back" in lost.said
+    assert (trace, lost.id) in after.links
+    assert lost.began < lost.ended
+
+
 async def ended_by_others(system: System, client: Client, gate: Path) -> None:
     """Have tasks end that no worker brought to an end: cancelled while they wait and while they run, or too late."""
     await client.queues.pause("slow")
@@ -104,7 +123,9 @@ async def ended_by_others(system: System, client: Client, gate: Path) -> None:
     await client.queues.resume("slow")
 
 
-async def test_each_move_of_a_task_has_one_line_in_the_whole_system(system: System, tmp_path: Path) -> None:
+async def test_each_move_of_a_task_has_one_line_in_the_whole_system(
+    system: System, receiver: Receiver, tmp_path: Path
+) -> None:
     async with system.client() as client:
         for payload in ({}, {"fail": 1}):
             await (await client.submit("traced.loop", payload)).result()
@@ -116,7 +137,10 @@ async def test_each_move_of_a_task_has_one_line_in_the_whole_system(system: Syst
         async for _ in dead.watch():
             pass
         await ended_by_others(system, client, tmp_path / "never")
-        await handed_over(system, client, tmp_path / "gate")
+        run = await handed_over(system, client, tmp_path / "gate")
+        trace = (await client.get(run.id)).trace_id
+    assert trace is not None
+    await the_sweep_spoke_for_the_dead(receiver, trace)
     connection = await asyncpg.connect(system.settings.database_url.get_secret_value())
     moves = Counter(tuple(row) for row in await connection.fetch(_MOVES))
     await connection.close()

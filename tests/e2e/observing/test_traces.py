@@ -37,7 +37,22 @@ async def deaf_api(system: System) -> AsyncIterator[str]:
         await process.stop()
 
 
-async def submit(system: System, type_: str, *, url: str | None = None, fail: int = 1) -> tuple[str, str]:
+@pytest.fixture(scope="module")
+async def apart(system: System) -> AsyncIterator[str]:
+    """Give a queue whose worker makes each attempt a trace of its own."""
+    queue = "apart"
+    process = system._process("worker-apart", "milepost_worker", MILEPOST_TRACE_RUNS="linked", MILEPOST_QUEUES=queue)
+    await process.start()
+    try:
+        await system.has_workers(len(system.workers) + 1)
+        yield queue
+    finally:
+        await process.stop()
+
+
+async def submit(
+    system: System, type_: str, *, url: str | None = None, fail: int = 1, queue: str | None = None
+) -> tuple[str, str]:
     """Submit as a page does that is traced itself; return the task and its trace.
 
     Its first attempt fails, unless told otherwise: such traces are kept by every Collector.
@@ -50,7 +65,7 @@ async def submit(system: System, type_: str, *, url: str | None = None, fail: in
         "tracestate": "vendor=1",
         "baggage": "user=somebody",
     }
-    body = {"type": type_, "payload": {"fail": fail}}
+    body = {"type": type_, "payload": {"fail": fail}} | ({} if queue is None else {"queue": queue})
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{url or system.url}/v1/tasks", json=body, headers=headers) as response,
@@ -210,6 +225,69 @@ async def test_spans_of_a_handler_in_a_process_are_under_its_attempt(system: Sys
     (step,) = [s for s in spans if s.name == names[1] and s.parent == run.id]
     (asked,) = [s for s in spans if s.name == names[2] and s.parent == step.id]
     assert (asked.service, asked.attributes["milepost.task.id"]) == ("milepost-worker", task)
+
+
+async def test_attempts_may_be_traces_of_their_own_that_link_to_the_submission(
+    system: System, apart: str, receiver: Receiver
+) -> None:
+    task, trace = await submit(system, "traced.loop", queue=apart)
+    async with system.client() as client:
+        async for event in client.run(task).watch():
+            assert event.traceparent is None or event.traceparent[3:35] == trace
+
+    def attempts() -> dict[int, Seen]:
+        of_task = [s for s in receiver.spans if s.attributes.get("milepost.task.id") == task]
+        return {s.attributes["milepost.task.attempt"]: s for s in of_task if s.name == "process traced.loop"}
+
+    async def both() -> bool:
+        return len(attempts()) == 2
+
+    await eventually(both, "both attempts", 30.0)
+    # What was told of it is in the submission's trace, up to the frame; no attempt is.
+    events = f"{system.settings.topic_prefix}.events"
+    spans = await all_there(receiver, trace, ["POST /v1/tasks", f"process {events}", "send frame succeeded"])
+    assert not [span for span in spans if span.name == "process traced.loop"]
+    assert [s.name for s in above(spans, one(spans, "send frame succeeded"))][1:] == [
+        f"process {events}", "POST /v1/tasks",
+    ]  # fmt: skip
+    request = one(spans, "POST /v1/tasks")
+    first, second = attempts()[1], attempts()[2]
+    assert len({trace, first.trace, second.trace}) == 3
+    assert (first.parent, second.parent) == ("", "")
+    assert first.links == {(trace, request.id)}
+    assert second.links == {(trace, request.id), (first.trace, first.id)}
+    for attempt in (first, second):
+        own = await all_there(receiver, attempt.trace, ["look something up", "UPDATE milepost.tasks"])
+        assert {"look something up", "UPDATE milepost.tasks"} <= {s.name for s in own if s.parent == attempt.id}
+
+
+async def test_tasks_of_a_batch_share_the_spans_of_what_was_done_for_all_of_them(
+    system: System, receiver: Receiver
+) -> None:
+    trace, count = uuid.uuid4().hex, 20
+    headers = {"Authorization": f"Bearer {system.key}", "traceparent": f"00-{trace}-{BROWSER}-01"}
+    body = {"tasks": [{"type": "traced.loop", "payload": {"fail": 1}}] * count}
+    url = f"{system.url}/v1/tasks/batch"
+    async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=body) as response:
+        tasks = [row["task"]["id"] for row in (await response.json())["results"]]
+    async with system.client() as client:
+        for task in tasks:
+            await client.run(task).result()
+    completions = f"{system.settings.topic_prefix}.completions"
+    spans = await all_there(
+        receiver,
+        trace,
+        [*["process traced.loop"] * 2 * count, *[f"send {completions}"] * count, "POST /v1/tasks/batch"],
+    )
+    request = one(spans, "POST /v1/tasks/batch")
+    inserts = [span for span in spans if span.name == "INSERT milepost.tasks"]
+    assert sum(span.attributes.get("db.operation.batch.size", 1) for span in inserts) >= count
+    work = f"{system.settings.topic_prefix}.work.default"
+    sends = [s for s in spans if s.name == f"send {work}" and (s.service, s.parent) == ("milepost-api", request.id)]
+    assert 0 < sum(span.attributes.get("messaging.batch.message_count", 1) for span in sends) <= count
+    assert len(inserts) + len(sends) < count
+    for attempt in (span for span in spans if span.name == "process traced.loop"):
+        assert above(spans, attempt)[-1] == request
 
 
 @pytest.mark.skipif(not OTELCOL.exists(), reason="needs the Collector: make collector")

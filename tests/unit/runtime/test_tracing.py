@@ -1,7 +1,9 @@
 """Spans that are put together by hand say what the SDK's would, and a trace is carried where none are made."""
 
+import asyncio
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from milepost.runtime import otlp, tracing
 from milepost.runtime.handlerspan import AttemptSpan
-from tests.otlp import Seen, receiving, spans_in
+from tests.otlp import Kept, Seen, receiving, spans_in
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TASK = UUID("01890000-0000-7000-8000-0123456789ab")
@@ -106,36 +108,32 @@ def test_where_no_spans_are_exported_the_trace_is_carried_as_it_came() -> None:
 
 
 @pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+def exported(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """Give the spans that would be exported."""
-    spans: list[bytes] = []
-
-    class Kept:
-        add = staticmethod(spans.append)
-
-    monkeypatch.setattr(tracing, "_export", Kept())
-    return spans
+    kept = Kept()
+    monkeypatch.setattr(tracing, "_export", kept)
+    return kept
 
 
-def test_a_trace_is_sampled_where_it_was_and_kept_if_nobody_decided(exported: list[bytes]) -> None:
+def test_a_trace_is_sampled_where_it_was_and_kept_if_nobody_decided(exported: Kept) -> None:
     assert tracing.entered(TRACE, "GET /")[:36] == TRACE[:36]
     assert tracing.recorded(tracing.entered(TRACE, "GET /"))
     assert not tracing.recorded(tracing.entered(TRACE[:-1] + "0", "GET /"))
     assert tracing.recorded(tracing.entered(None, "GET /"))
-    assert exported == []
+    assert exported.spans == []
 
 
-def test_another_sampler_is_asked(exported: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_sampler_is_asked(exported: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
     monkeypatch.setattr(tracing, "_sampler", ALWAYS_OFF)
     assert not tracing.recorded(tracing.entered(TRACE, "GET /"))
     monkeypatch.setattr(tracing, "_sampler", ALWAYS_ON)
     assert tracing.recorded(tracing.entered(TRACE[:-1] + "0", "GET /"))
-    assert exported == []
+    assert exported.spans == []
 
 
-def test_what_a_handler_adds_to_the_span_of_its_attempt_is_recorded(exported: list[bytes]) -> None:
+def test_what_a_handler_adds_to_the_span_of_its_attempt_is_recorded(exported: Kept) -> None:
     span = AttemptSpan(TRACE)
     assert span.is_recording()
     assert f"{span.get_span_context().trace_id:032x}" == TRACE[3:35]
@@ -146,8 +144,9 @@ def test_what_a_handler_adds_to_the_span_of_its_attempt_is_recorded(exported: li
     span.set_status(StatusCode.ERROR, "half done")
     span.update_name("other")
     span.end()
-    tracing.record(otlp.shape("process t", SpanKind.CONSUMER), TRACE, None, 1, span.added(failed=False))
-    (seen,) = spans_in(otlp.request({"service.name": "s"}, "", "", "", exported))
+    more = span.added(failed=False)
+    tracing.record(lambda more: otlp.shape("process t", SpanKind.CONSUMER) + more, TRACE, None, 1, 0, more)
+    (seen,) = exported.spans
     assert seen.attributes == {"a": 1, "b": "[1, 2]"}
     assert [name for name, _ in seen.events] == ["said", "exception"]
     assert (seen.name, seen.failed, seen.said) == ("process t", True, "half done")
@@ -160,19 +159,24 @@ def test_what_a_handler_adds_to_the_span_of_its_attempt_is_recorded(exported: li
 
 
 async def test_spans_leave_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
     async with receiving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url + "/")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
         monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3")
-        from functools import partial
-
         from milepost.runtime.spanexport import SpanExport
 
         export = SpanExport(partial(otlp.request, {"service.name": "s"}, "milepost", "1", ""))
         for number in range(10):
-            export.add(otlp.span(b"t" * 16, b"%8d" % number, b"", 1, 2, otlp.shape("a", SpanKind.INTERNAL)))
+            # One of them is nonsense, which spoils none of the others.
+            export.add((partial(_number, number), None, TRACE, 1, 2, ()))
         export.add_request(b"nonsense")
         await asyncio.to_thread(export.stop)
-        assert sorted(int(bytes.fromhex(span.id)) for span in receiver.spans) == list(range(10))
+        assert sorted(span.attributes["number"] for span in receiver.spans) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        assert {(span.trace, span.parent) for span in receiver.spans} == {(TRACE[3:35], TRACE[36:52])}
+        assert len({span.id for span in receiver.spans}) == 9
+
+
+def _number(number: int) -> bytes:
+    if number == 3:
+        raise ValueError(number)
+    return otlp.shape("a", SpanKind.INTERNAL) + otlp.attribute("number", number)

@@ -30,12 +30,21 @@ def answered(
 
     The query and what stands in the path are left out: the caller wrote them, and may have put a secret there.
     """
-    more = otlp.known("http.response.status_code", status) + otlp.known(
-        "network.protocol.version", scope.get("http_version", "1.1")
-    )
-    if tenant is not None:
-        more += otlp.known("milepost.tenant", tenant)
+    more = b""
     if status >= 500:
         said = str(error) if isinstance(error, MilepostError) else ""  # others may hold what is nobody's business
-        more += failed(str(status) if error is None else type(error).__name__, said)
-    record(_shape(scope["method"], route), me, parent, began_ns, more)
+        more = failed(str(status) if error is None else type(error).__name__, said)
+    version = scope.get("http_version", "1.1")
+    record(_answered, me, parent, began_ns, 0, scope["method"], route, version, status, tenant, more)
+
+
+def _answered(method: str, route: str, version: str, status: int, tenant: str | None, more: bytes) -> bytes:
+    return b"".join(
+        (
+            _shape(method, route),
+            otlp.known("http.response.status_code", status),
+            otlp.known("network.protocol.version", version),
+            b"" if tenant is None else otlp.known("milepost.tenant", tenant),
+            more,
+        )
+    )

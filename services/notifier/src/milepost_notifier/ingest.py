@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from time import time_ns
 from typing import Final
 from uuid import uuid4
 
@@ -20,7 +19,7 @@ from milepost.runtime.metrics.catalogue import SET_ASIDE
 from milepost.runtime.settings import Settings
 from milepost.runtime.tracing import valid_traceparent
 from milepost_notifier.meter import Lateness
-from milepost_notifier.spans import Passing, passed, passing
+from milepost_notifier.spans import Passing
 from milepost_schemas.cloudevents import Header, UndecodableError, decode, header
 from milepost_schemas.event import Event
 
@@ -126,32 +125,14 @@ class Ingest:
     async def take(self, records: Records) -> None:
         """Apply a batch, however long Redis or Kafka take to come back; nothing in hand is given up."""
         bad: list[tuple[Consumed, str]] = []
-        if not self._traced:
-            await self._apply(partial(_events, records, bad), len(records))
-        else:
-            await self._take_traced(records, bad)
+        passing = Passing() if self._traced else None
+        await self._apply(partial(_events, records, bad, passing), len(records))
+        if passing is not None:
+            passing.passed(self.group)
         if bad:
             for record, _ in bad:
                 SET_ASIDE.add(1, record.topic)
             await put_aside(self._writer, self._topics, bad)
-
-    async def _take_traced(self, records: Records, bad: list[tuple[Consumed, str]]) -> None:
-        events: list[Event] = []
-        spans: list[Passing] = []
-        began_ns = time_ns()
-        for record in records:
-            try:
-                event = event_of(record)
-            except UndecodableError as error:
-                bad.append((record, str(error)))
-                continue
-            events.append(event)
-            if (span := passing(event, record)) is not None:
-                spans.append(span)
-        await self._apply(partial(iter, events), len(events))
-        ended_ns = time_ns()
-        for span in spans:
-            passed(span, self.group, began_ns, ended_ns)
 
     async def _apply(self, events: Callable[[], Iterator[Event]], most: int) -> None:
         """Apply events, at most so many, and say how late they were."""
@@ -170,15 +151,21 @@ class Ingest:
             await self._pulse.send(oldest, now)
 
 
-def _events(records: Records, bad: list[tuple[Consumed, str]]) -> Iterator[Event]:
-    """Yield what records hold; those that cannot be read are put into `bad`.
+def _events(records: Records, bad: list[tuple[Consumed, str]], passing: Passing | None) -> Iterator[Event]:
+    """Yield what records hold, with a span in `passing`; those that cannot be read are put into `bad`.
 
     One by one, for whoever takes them to finish with each before the next is made: a thousand at once fall out of the
     processor's cache before they are looked at again.
     """
     bad.clear()
+    if passing is not None:
+        passing.again()
     for record in records:
         try:
-            yield event_of(record)
+            event = event_of(record)
         except UndecodableError as error:
             bad.append((record, str(error)))
+            continue
+        if passing is not None:
+            passing.add(event, record)
+        yield event

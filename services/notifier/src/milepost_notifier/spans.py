@@ -2,13 +2,12 @@
 
 from functools import lru_cache
 from time import time_ns
-from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
 
 from milepost.live import LiveEvent
 from milepost.log.reader import Consumed
-from milepost.log.spans import ingested
+from milepost.log.spans import Taking
 from milepost.runtime import otlp
 from milepost.runtime.tracing import of_task, record, recorded, within
 from milepost_schemas.event import Event, EventKind
@@ -17,30 +16,35 @@ _LIFECYCLE = frozenset(kind for kind in EventKind if kind.patches and kind is no
 _FRAMES = frozenset(kind.value for kind in _LIFECYCLE)
 
 
-class Passing(NamedTuple):
-    """An event whose trace is recorded, and the traceparent it came with."""
+class Passing:
+    """Events of a batch whose traces are recorded, on their way: those that follow from the same span share one."""
 
-    event: Event
-    parent: str
-    record: Consumed
+    def __init__(self) -> None:
+        self._began_ns = time_ns()
+        self._takings: dict[str, Taking] = {}
 
+    def add(self, event: Event, consumed: Consumed) -> None:
+        """Have an event go on under a span, unless it gets none: what neither begins, moves nor ends a task."""
+        parent = event.traceparent
+        if parent is None or event.kind not in _LIFECYCLE or not recorded(parent):
+            return
+        taking = self._takings.get(parent)
+        if taking is None:
+            taking = Taking(parent, within(parent), consumed, event.task, event.tenant, event.kind.value)
+            self._takings[parent] = taking
+        else:
+            taking.add(event.task, event.kind.value)
+        event.traceparent = taking.me
 
-def passing(event: Event, consumed: Consumed) -> Passing | None:
-    """Have an event go on under a span of its own; None if it gets none: what neither begins, moves nor ends a task."""
-    parent = event.traceparent
-    if parent is None or event.kind not in _LIFECYCLE or not recorded(parent):
-        return None
-    event.traceparent = within(parent)
-    return Passing(event, parent, consumed)
+    def again(self) -> None:
+        """Forget them: they are read again, as Redis was away."""
+        self._takings.clear()
 
-
-def passed(each: Passing, group: str, began_ns: int, ended_ns: int) -> None:
-    """Record that it is in Redis."""
-    event, consumed = each.event, each.record
-    if event.traceparent is not None:
-        of = of_task(str(event.task), event.tenant) + otlp.known("milepost.event.kind", event.kind.value)
-        place = consumed.partition, consumed.offset
-        ingested(event.traceparent, each.parent, consumed.topic, group, place, (began_ns, ended_ns), of)
+    def passed(self, group: str) -> None:
+        """Record that they are in Redis."""
+        ended_ns = time_ns()
+        for taking in self._takings.values():
+            taking.processed(group, self._began_ns, ended_ns)
 
 
 @lru_cache(64)
@@ -64,6 +68,8 @@ class Frames:
         """Record that they were sent, as far as lines took them; what waits is not waited for."""
         for event, tenant, clients in self._events:
             above = event.traceparent
-            if above is not None:
-                more = of_task(event.task.decode(), tenant) + otlp.known("milepost.frame.clients", clients)
-                record(_shape(event.kind), within(above), above, self._began_ns, more)
+            record(_frames, None, above, self._began_ns, 0, event.kind, event.task.decode(), tenant, clients)
+
+
+def _frames(kind: str, task: str, tenant: str, clients: int) -> bytes:
+    return _shape(kind) + of_task(task, tenant) + otlp.known("milepost.frame.clients", clients)

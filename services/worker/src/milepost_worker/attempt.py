@@ -197,7 +197,7 @@ class Attempt:
         context = self._context = copy_context()
         context.run(at_work, self.id, self.context.trace_id)
         if self.run is not None:
-            self.run.lend_to(context, str(self.id))
+            self.run.lend_to(context)
         if self.reason is not None:
             outcome = Stopped() if self.reason is StopReason.CANCELLED else Dropped()
             self._loop.call_soon(self._end, outcome, context=context)

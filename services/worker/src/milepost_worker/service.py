@@ -45,7 +45,7 @@ from milepost_worker.passes import Passes
 from milepost_worker.pump import Pump
 from milepost_worker.running import Running
 from milepost_worker.settle import Settler
-from milepost_worker.spans import Run, run_for
+from milepost_worker.spans import Run, polls, run_for
 from milepost_worker.tally import Tally
 from milepost_worker.voice import Outlets
 
@@ -174,6 +174,7 @@ class Worker:
             yield "webhook log", self._hooks.prune
 
     def _start(self, claimed: Sequence[Claimed], lease_until: float, came: Came) -> None:
+        above = polls(claimed, came)
         for task in claimed:
             moved(
                 "claim", task.id, task.tenant, task.type, task.queue, "queued", "running", task.attempt, task.epoch,
@@ -183,15 +184,16 @@ class Worker:
             if definition is None:  # only a hint that lies about its type leads here
                 log.error("claimed a task of a type this worker does not know", task=str(task.id), type=task.type)
                 continue
-            attempt = Attempt(task, definition, self._runners, self._outlets, lease_until, self._run_of(task, came))
+            run = self._run_of(task, came, above.get(task.id))
+            attempt = Attempt(task, definition, self._runners, self._outlets, lease_until, run)
             self._running.add(attempt)
             if self._giving_back:
                 attempt.stop(StopReason.RELEASED)
             self._open.add(attempt)
             attempt.start(self._ended)
 
-    def _run_of(self, task: Claimed, came: Came) -> Run | None:
-        run = run_for(task, came, str(task.id), own_trace=self._own_traces)
+    def _run_of(self, task: Claimed, came: Came, above: str | None) -> Run | None:
+        run = run_for(task, came, above, own_trace=self._own_traces)
         if run is not None and task.epoch > 1:
             with suppress(Unavailable):
                 run.before = self._runs_before.put(task.held)

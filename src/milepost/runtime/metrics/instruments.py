@@ -122,13 +122,14 @@ class Gauge(Instrument[prometheus_client.Gauge]):
 class Bins:
     """Observations with one combination of labels. To be used from one thread: it takes no lock."""
 
-    __slots__ = ("_bounds", "_counts", "_exemplars", "_sum")
+    __slots__ = ("_bounds", "_counts", "_sum", "_traces")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
-        self._exemplars: dict[int, Exemplar] = {}
+        self._traces: dict[int, tuple[str, float, float]] = {}
+        """Of the last sampled one in each bucket: traceparent, number, when."""
 
     def observe(self, number: float, traceparent: str | None = None, times: int = 1) -> None:
         """Observe a number, so many times; a trace that is sampled becomes the exemplar of its bucket."""
@@ -136,15 +137,21 @@ class Bins:
         self._counts[place] += times
         self._sum += number * times
         if traceparent is not None and traceparent[-1] in _SAMPLED:
-            trace = {"trace_id": traceparent[3:35], "span_id": traceparent[36:52]}
-            self._exemplars[place] = Exemplar(trace, number, time.time())
+            self._traces[place] = traceparent, number, time.time()
 
     def buckets(self) -> Iterator[Any]:
         """Give for each upper bound how many were at most so large, with an exemplar where there is one."""
         so_far = 0
         for place, bound in enumerate((*map(repr, self._bounds), "+Inf")):
             so_far += self._counts[place]
-            yield bound, so_far, self._exemplars.get(place)
+            yield bound, so_far, self._exemplar(place)
+
+    def _exemplar(self, place: int) -> Exemplar | None:
+        seen = self._traces.get(place)
+        if seen is None:
+            return None
+        traceparent, number, at = seen
+        return Exemplar({"trace_id": traceparent[3:35], "span_id": traceparent[36:52]}, number, at)
 
     @property
     def sum(self) -> float:
