@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, datetime
+from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from milepost.domain.delivering import Answered, DeliveryState, Reply, after_answer
@@ -14,6 +15,7 @@ from milepost.runtime.metrics.catalogue import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from milepost.runtime.settings import Settings
 from milepost.store.connection import transient
 from milepost.store.webhooks import Delivery, Settled, Webhooks, Written
+from milepost.webhooks import spans
 
 if TYPE_CHECKING:
     from milepost.webhooks.outgoing import Outgoing
@@ -140,7 +142,10 @@ class Sender:
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await self._settled(delivery, await self._send(delivery))
+            began_ns = time_ns()
+            came = await self._send(delivery)
+            spans.sent(delivery, came.answered, began_ns)
+            await self._settled(delivery, came)
         except Exception:  # whatever it is: what is not settled would be sent for ever
             log.exception("a delivery failed by a fault of ours", delivery=str(delivery.id))
             await self._settled(delivery, Reply(Answered(None, OURS)))

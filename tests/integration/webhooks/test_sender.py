@@ -20,6 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from milepost.embedded import Stack
 from milepost.errors import Unavailable
+from milepost.runtime import tracing
 from milepost.runtime.lifecycle import background
 from milepost.runtime.settings import Settings
 from milepost.store import Finish, Held, migrate, open_pool
@@ -34,6 +35,7 @@ from tests.conftest import MakeSettings, eventually
 from tests.integration.store.conftest import WORKER, new_task
 from tests.integration.webhooks.conftest import HERE, NAME
 from tests.names import Names
+from tests.otlp import Kept
 from tests.proxy import proxy_to
 from tests.receiver import Receiver, never, receiving, saying, when
 
@@ -199,12 +201,14 @@ async def test_each_end_is_sent_once_however_many_send(sending: Sending, receive
 
 
 async def test_the_same_message_is_signed_anew_for_each_attempt(
-    sending: Sending, receiver: Receiver, pool: Pool
+    sending: Sending, receiver: Receiver, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept, trace = Kept(), tracing.new_traceparent(sampled=True)
+    monkeypatch.setattr(tracing, "_export", kept)
     webhook, secret = await sending.hook(receiver.port)
     receiver.answer = saying(500, "broken")
     await sending.start()
-    await sending.ended()
+    (held,) = await sending.ended(traceparent=trace)
     row = await sending.refused(webhook)
     assert (row["status"], row["error"]) == (500, "The receiver answered 500.")
     receiver.answer = saying(200)
@@ -217,6 +221,19 @@ async def test_the_same_message_is_signed_anew_for_each_attempt(
     log = await sending.hooks.delivery_attempts("default", row["id"], 10)
     assert [(each["status"], each["answer"]) for each in log] == [(200, None), (500, "broken")]
     assert all(isinstance(each["at"], datetime) and each["seconds"] >= 0 for each in log)
+    # Each attempt is in the trace of the task; the receiver hears of no trace.
+    spans = [span for span in kept.spans if span.name == "POST webhook"]
+    assert {(span.trace, span.parent, span.kind) for span in spans} == {(trace[3:35], trace[36:52], "CLIENT")}
+    assert [(span.failed, span.said) for span in spans] == [(True, "The receiver answered 500."), (False, "")]
+    of_all = {
+        "http.request.method": "POST", "server.address": NAME, "server.port": receiver.port,
+        "milepost.task.id": str(held.id), "milepost.tenant": "default", "milepost.webhook.id": str(webhook),
+    }  # fmt: skip
+    assert [span.attributes for span in spans] == [
+        {**of_all, "http.response.status_code": 500, "error.type": "500"},
+        {**of_all, "http.response.status_code": 200, "http.request.resend_count": 1},
+    ]
+    assert all("traceparent" not in each.headers for each in (first, second))
 
 
 async def test_a_receiver_that_is_slow_holds_up_nobody_else(

@@ -64,7 +64,7 @@ select d.id as delivery, d.webhook_id, d.attempt as number, d.attempt - d.begun_
     d.created_at as noted_at,
     extract(epoch from now() - d.begun_at)::float8 as tried_s,
     w.url, w.secret, case when w.secret_old_until > now() then w.secret_old end as secret_old,
-    t.id, t.tenant, t.type, t.queue, t.root_id, t.labels, t.created_at, d.epoch,
+    t.id, t.tenant, t.type, t.queue, t.root_id, t.labels, t.traceparent, t.created_at, d.epoch,
     coalesce(e.outcome, t.state) as state,
     coalesce(e.attempt, t.attempt) as attempt,
     case when e.epoch is null then t.result end as result,
