@@ -70,6 +70,9 @@ async def test_a_queue_that_two_tenants_use_shows_each_its_own(api: Api, store: 
     await api.submit(queue="q-shared")
     mine = await _queue(api, "q-shared")
     assert (mine["depth"], mine["running"]) == (1, 1)
+    # And of one in which only another's task runs, and nobody serves, not even the name.
+    await run(store, (await _submitted(api, other, queue="q-theirs"))["id"])
+    assert await _queue(api, "q-theirs") is None
 
 
 async def _submitted(api: Api, by: str, **members: Any) -> Any:

@@ -120,6 +120,7 @@ async def test_what_is_not_over_what_succeeded_and_what_is_anothers_is_left_alon
     assert await letters.replay("other", [task], uuids.uuid7()) == []
     assert await letters.failed_ids("other", Failures(), NOW, 10) == []
     assert await letters.failed_ids("other", Failures(ids=[task]), NOW, 10) == []
+    assert await letters.failed_ids("other", Failures(fingerprint="00000000000000aa"), NOW, 10) == []
     assert await letters.payload_sizes("other", [task], BOTH) == []
     assert await letters.failed_groups("other", "", 10) == []
     assert await letters.failed_members("other", "00000000000000aa", None, 10) == []
