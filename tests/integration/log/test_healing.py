@@ -30,7 +30,15 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.fixture
 async def settings(stack: Stack) -> Settings:
     made = Settings.load(kafka_bootstrap=stack.kafka_bootstrap, topic_prefix=f"healing{next(_numbers)}")
-    await ensure_topics(made)
+
+    async def there() -> bool:
+        try:
+            await ensure_topics(made)
+        except Unavailable:  # a broker that was paused before may be found gone only now, and is back at once
+            return False
+        return True
+
+    await eventually(there, "the broker to make topics")
     return made
 
 

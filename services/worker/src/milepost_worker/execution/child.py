@@ -90,8 +90,9 @@ class _Worker:
 
     def left_out(self, log: HandlerLog) -> None:
         """Tell how many lines were left out since this was told last."""
-        if lines := log.take_left_out():
-            self.send(json_frame(Kind.LEFT_OUT, lines))
+        with self._lock:  # around the taking too: whoever tells the outcome next must not be first
+            if (lines := log.take_left_out()) and not self.send(json_frame(Kind.LEFT_OUT, lines)):
+                log.leave_out(lines)
 
     def _emitted(self) -> None:
         self._emitted_at = now = time.monotonic()
